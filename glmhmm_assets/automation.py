@@ -1,0 +1,84 @@
+"""What happens by itself: new files fit their subjects, and every night goes over all.
+
+A study has one sensor that watches its files and one schedule; what the sensor decides is in
+``watching.py``, and telling people of failures in ``notification.py``.
+"""
+
+import time
+from collections.abc import Sequence
+
+import dagster as dg
+
+from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags
+from glmhmm_assets.study import Study, load_study
+from glmhmm_assets.watching import look
+
+#: Seconds between two looks at the session files.
+LOOK_EVERY = 30
+
+
+def build_session_sensor(
+    study: Study, target: Sequence[dg.AssetsDefinition]
+) -> dg.SensorDefinition:
+    """Build the sensor that watches a study's session files.
+
+    The study file is read again at every tick, as it is in every run: an edit counts at once.
+    """
+
+    @dg.sensor(
+        name=f"{study.name}_session_files",
+        target=list(target),
+        minimum_interval_seconds=LOOK_EVERY,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            f"Watches {study.sessions_root} and asks for one run for all subjects whose files, or "
+            "whose settings, changed. A failed run is not asked for again by itself: re-execute "
+            "it, wait for the nightly schedule, or reset this sensor's cursor, which goes over "
+            "everything and fits only what is missing."
+        ),
+    )
+    def session_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        current = load_study(study.file, study.home)
+        return look(current, context.instance, context.cursor, context.log, time.time())
+
+    return session_files
+
+
+def build_nightly_schedule(
+    study: Study, target: Sequence[dg.AssetsDefinition]
+) -> dg.ScheduleDefinition:
+    """Build the schedule that goes over all subjects: what is there already costs little."""
+
+    @dg.schedule(
+        name=f"{study.name}_nightly",
+        target=list(target),
+        cron_schedule=study.schedule.refit,
+        execution_timezone=study.schedule.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Goes over all subjects; only what is missing or out of date is fitted.",
+    )
+    def nightly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        known = known_subjects(study, context.instance)
+        if not known:
+            return dg.SkipReason("no subjects yet")
+        return dg.RunRequest(tags={**range_tags(known, known), STUDY_TAG: study.name})
+
+    return nightly
+
+
+def build_cohort_sensor(
+    study: Study, cohort: Sequence[dg.AssetsDefinition]
+) -> dg.AutomationConditionSensorDefinition:
+    """Build the sensor that makes the assets over all subjects anew after a run.
+
+    They have no partitions, so the run that fits cannot make them too. Without a sensor of its
+    own an asset's condition does nothing until somebody switches Dagster's on.
+    """
+    return dg.AutomationConditionSensorDefinition(
+        name=f"{study.name}_cohort",
+        target=dg.AssetSelection.assets(*cohort),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=LOOK_EVERY,
+        run_tags={"glmhmm/cohort_of": study.name},
+        description="Makes the cohort's table and figure anew when fits of any subject changed.",
+    )

@@ -1,0 +1,135 @@
+"""What a study would keep and drop, as tables for a terminal; nothing is fitted or stored."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import polars as pl
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from glmhmm_assets.resources.session_files import clean_sessions, scan_sessions
+from glmhmm_assets.study import Study
+from glmhmm_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a look at a study's files gave.
+
+    Attributes
+    ----------
+    choices
+        Names of the task's choices.
+    subjects : DataFrame, one row per subject
+        Columns subject, sessions_kept, sessions_dropped, trials, no_choice, chose_last,
+        left_out (the reason, null for a subject that is kept).
+    report : DataFrame of ``REPORT_SCHEMA``
+        Everything dropped or altered, with its reason.
+    """
+
+    choices: tuple[str, ...]
+    subjects: pl.DataFrame
+    report: pl.DataFrame
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Reasons of the subjects that are left out."""
+        rows = self.subjects.filter(pl.col("left_out").is_not_null())
+        return dict(rows.select("subject", "left_out").iter_rows())
+
+
+def check_study(study: Study, tell: Callable[[str], None]) -> Check:
+    """Read and clean every subject of a study.
+
+    Parameters
+    ----------
+    tell
+        Called with each subject's name before it is read.
+
+    Raises
+    ------
+    InputError
+        If the study's folder or its task cannot be used.
+    """
+    found = scan_sessions(study)
+    rows: list[dict[str, object]] = []
+    reports = [found.report]
+    for subject in found.subjects:
+        tell(subject)
+        try:
+            cleaned, report = clean_sessions(study, subject)
+        except InputError as error:
+            rows.append({"subject": subject, "left_out": str(error)})
+            continue
+        rows.append(_row(subject, cleaned, report, len(study.load_task().choices)))
+        reports.append(report)
+    schema = {
+        "subject": pl.String,
+        "sessions_kept": pl.Int64,
+        "sessions_dropped": pl.Int64,
+        "trials": pl.Int64,
+        "no_choice": pl.Int64,
+        "chose_last": pl.Float64,
+        "left_out": pl.String,
+    }
+    return Check(study.load_task().choices, pl.DataFrame(rows, schema), pl.concat(reports))
+
+
+def _row(
+    subject: str, cleaned: pl.DataFrame, report: pl.DataFrame, num_classes: int
+) -> dict[str, object]:
+    """One subject's line of the table."""
+    chain = cleaned.filter(pl.col("in_chain"))
+    counted = chain.filter(~pl.col("masked"))["choice"]
+    whole = report.filter(pl.col("level") == "subject")["reason"].to_list()
+    # A session can also be in the report because something in it was altered.
+    told = set(report.filter(pl.col("level") == "session")["session"])
+    return {
+        "subject": subject,
+        "sessions_kept": chain["session"].n_unique(),
+        "sessions_dropped": len(told - set(cleaned["session"])),
+        "trials": chain.height,
+        "no_choice": chain.height - counted.drop_nulls().len(),
+        "chose_last": (counted == num_classes - 1).mean(),
+        "left_out": None if chain.height else "; ".join(whole) or "no trial is left",
+    }
+
+
+def render(check: Check) -> Group:
+    """Draw the subjects, who of them is left out, and what was dropped or altered, by rule."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("subject", no_wrap=True)
+    for name in ("sessions kept", "dropped", "trials", "no choice", f"P({check.choices[-1]})"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for subject, kept, dropped, trials, none, last, why in check.subjects.iter_rows():
+        numbers = [_text(kept), _text(dropped), _text(trials), _text(none), _text(last, ".3f")]
+        table.add_row(subject, *numbers, "[yellow]left out" if why else "[green]kept")
+    parts: list[RenderableType] = [table]
+    parts += [Text(f"{s} is left out: {why}") for s, why in check.left_out.items()]
+
+    by_rule = (
+        check.report.group_by("level", "rule", maintain_order=True)
+        .agg(
+            pl.col("subject").n_unique().alias("subjects"),
+            pl.len().alias("times"),
+            pl.col("n_trials").sum().alias("trials"),
+            pl.col("reason").first(),
+        )
+        .sort("level", "times", descending=[False, True])
+    )
+    if by_rule.height:
+        parts.append(Text("\nDropped or altered:"))
+    for level, rule, subjects, times, trials, reason in by_rule.iter_rows():
+        parts.append(
+            Text(f"  {rule} ({level}): {times} times, {subjects} subjects, {trials} trials")
+        )
+        parts.append(Padding(Text(f"for instance: {reason}", style="dim"), (0, 0, 0, 6)))
+    return Group(*parts)
+
+
+def _text(value: object, spec: str = "") -> str:
+    return "" if value is None else format(value, spec)

@@ -1,0 +1,192 @@
+"""The command line ``glmhmm``: what can be asked for, what is told, and what exit codes mean.
+
+Commands only parse, call and print; the work is in ``runner``, ``check``, ``ui`` and ``demo``,
+imported when they are needed so that ``--help`` answers at once.
+"""
+
+import difflib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from glmhmm_core.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from glmhmm_assets.runner import Outcome
+    from glmhmm_assets.study import Study
+
+#: Exit codes.
+DONE, FAILED, BAD_INPUT, SOME_LEFT_OUT, INTERRUPTED = 0, 1, 2, 3, 130
+
+EXIT_CODES = """\b
+Exit codes:
+    0  done
+    1  a run failed; what was finished before is kept
+    2  something that was given cannot be used; nothing was changed
+    3  done, but some subjects were left out (they are named with the reason)
+  130  ended by Ctrl-C
+"""
+
+
+class _Group(click.Group):
+    """A group that turns what cannot be used into one message instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            click.secho("Cannot be used: ", fg="red", bold=True, nl=False, err=True)
+            click.echo(str(error), err=True)
+            ctx.exit(BAD_INPUT)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("\nEnded. Finished fits are kept; the same command goes on there.", err=True)
+            sys.stdout.flush()
+            # The ordinary way out would wait for threads that fit, perhaps for minutes.
+            os._exit(INTERRUPTED)
+
+
+@click.group(
+    cls=_Group,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="glmhmm")
+def main() -> None:
+    """Find the hidden strategies of subjects making choices, with GLM-HMMs.
+
+    A study is a file dagster_home/studies/NAME.toml that says where the session files are, which
+    task they are of, and which models to fit. The folder dagster_home is that of the project, or
+    the one that the variable DAGSTER_HOME names.
+
+    \b
+    Start here:
+      glmhmm demo          make two example studies and run them
+      glmhmm ui            look at everything in a browser
+    Then with your own study:
+      glmhmm check NAME    what would be kept and what dropped, without fitting
+      glmhmm run NAME      fit, draw, log
+    """  # noqa: D301
+
+
+@main.command(epilog=EXIT_CODES)
+@click.argument("study", metavar="STUDY")
+@click.option(
+    "--subject", "-s", "subjects", multiple=True, help="Only this subject; may be given repeatedly."
+)
+def run(study: str, subjects: tuple[str, ...]) -> None:
+    """Bring a study up to date: clean, fit, draw, log to MLflow.
+
+    Does by hand what the pages do by themselves when files change. Only what is missing or out of
+    date is fitted, so running it again costs little, and a run that was stopped goes on.
+
+    \b
+    Examples:
+      glmhmm run mice
+      glmhmm run mice --subject sim_001 --subject sim_004
+    """  # noqa: D301
+    from glmhmm_assets.runner import run_study
+
+    outcome = run_study(_load(study), subjects, _console())
+    _tell_outcome(study, outcome)
+    sys.exit(FAILED if outcome.problems else SOME_LEFT_OUT if outcome.left_out else DONE)
+
+
+@main.command(epilog=EXIT_CODES)
+@click.argument("study", metavar="STUDY")
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write every exclusion, one row each, to this CSV file.",
+)
+def check(study: str, report: Path | None) -> None:
+    """Say what of a study would be kept and what dropped, and why; nothing is fitted or stored.
+
+    \b
+    Examples:
+      glmhmm check mice
+      glmhmm check mice --report dropped.csv
+    """  # noqa: D301
+    from glmhmm_assets.check import check_study, render
+
+    console = _console()
+    with console.status("reading") as status:
+        found = check_study(_load(study), lambda subject: status.update(f"reading {subject}"))
+    console.print(render(found))
+    if report is not None:
+        found.report.write_csv(report)
+        console.print(f"{found.report.height} rows written to {report}", highlight=False)
+    sys.exit(SOME_LEFT_OUT if found.left_out else DONE)
+
+
+@main.command()
+@click.option("--dagster-port", default=3000, show_default=True, help="Port of the Dagster pages.")
+@click.option("--mlflow-port", default=5000, show_default=True, help="Port of the MLflow pages.")
+def ui(dagster_port: int, mlflow_port: int) -> None:
+    """Open the Dagster and MLflow pages, and let studies run by themselves.
+
+    Both listen on 127.0.0.1 alone. While they are open, session files that change or arrive are
+    fitted by themselves. Ctrl-C ends everything.
+
+    With MLFLOW_TRACKING_URI set to a server's address that server is used and none is started.
+    """
+    from glmhmm_assets.study import dagster_home
+    from glmhmm_assets.ui import serve
+
+    sys.exit(serve(dagster_home(), dagster_port, mlflow_port, _console()))
+
+
+@main.command(epilog=EXIT_CODES)
+def demo() -> None:
+    """Make two example studies and run them: a real rat, and six simulated mice.
+
+    Takes some minutes. The mice's true parameters are known and lie beside their sessions.
+    """
+    from glmhmm_assets.demo import run_demo, what_was_made
+
+    console = _console()
+    outcomes = run_demo(console)
+    for study, outcome in outcomes.items():
+        _tell_outcome(study, outcome)
+    console.print(what_was_made())
+    sys.exit(FAILED if any(outcome.problems for outcome in outcomes.values()) else DONE)
+
+
+def _load(name: str) -> "Study":
+    """Read a study by its name, and make its home Dagster's."""
+    from glmhmm_assets.home import prepare_home
+    from glmhmm_assets.study import dagster_home, load_study
+
+    home = prepare_home(dagster_home())
+    file = home / "studies" / f"{name.removesuffix('.toml')}.toml"
+    if not file.exists():
+        present = sorted(path.stem for path in file.parent.glob("*.toml"))
+        near = difflib.get_close_matches(name, present, n=1)
+        raise InputError(
+            f"there is no study {name!r}",
+            where=str(file.parent),
+            remedy=f"Did you mean {near[0]}?"
+            if near
+            else f"There are: {', '.join(present) or 'none; write one, see the README'}.",
+        )
+    return load_study(file, home)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _tell_outcome(study: str, outcome: "Outcome") -> None:
+    """Say at the end of a run who has fits, who was left out and why, and what failed."""
+    who = "1 subject has" if len(outcome.fitted) == 1 else f"{len(outcome.fitted)} subjects have"
+    click.secho(f"\n{study}: {who} fits", bold=True)
+    for subject, reason in outcome.left_out.items():
+        click.echo(f"  {subject} is left out: {reason}")
+    for problem in outcome.problems:
+        click.secho(f"  failed: {problem}", fg="red")

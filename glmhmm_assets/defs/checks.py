@@ -1,0 +1,190 @@
+"""Asset checks: what a person should look at, listed by subject, at the level of a warning.
+
+A check never stops a batch: one subject's trouble must not keep the others' results back. Each
+is about the subjects of the run that made it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from glmhmm_assets.io_managers import KeepStored
+from glmhmm_assets.study import Study
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from glmhmm_core.fitting.result import Excluded, FitResult, SubjectFits
+    from glmhmm_core.tasks.task import Task
+
+#: A state that holds less of the trials than this explains next to nothing.
+LEAST_OCCUPANCY = 0.05
+#: With fewer restarts than this share at the best optimum, it may not be the best there is.
+LEAST_AGREEMENT = 0.1
+#: The objective may fall by rounding, relative to its size.
+ROUNDING = 1e-10
+
+_CLEANING = {
+    "files_usable": "Every session file could be read, and every subject of this run is usable.",
+    "choices_in_range": "Every choice is one of the task's.",
+    "stimuli_in_range": "Every stimulus lies within the range that the task gives.",
+}
+_FITS = {
+    "subjects_fitted": "Every subject of this run has all the fits that were asked for.",
+    "objective_never_decreasing": "EM never lowered the MAP objective, in any restart.",
+    "converged": "The best restart met the tolerances, for every number of states.",
+    "restarts_agree": (
+        f"At the number of states that the figures show, at least {LEAST_AGREEMENT:.0%} of the "
+        "restarts (and two of them) end at the best optimum."
+    ),
+    "states_occupied": (
+        "At the number of states that the figures show, every state holds at least "
+        f"{LEAST_OCCUPANCY:.0%} of the trials."
+    ),
+}
+
+
+def cleaning_check_specs(study: Study) -> list[dg.AssetCheckSpec]:
+    """Declare the checks of ``cleaned_sessions``."""
+    return _specs(study, "cleaned_sessions", _CLEANING)
+
+
+def fit_check_specs(study: Study) -> list[dg.AssetCheckSpec]:
+    """Declare the checks of ``subject_fits``."""
+    return _specs(study, "subject_fits", _FITS)
+
+
+def check_cleaning(
+    study: Study,
+    tables: "Mapping[str, pl.DataFrame | Excluded | KeepStored]",
+    refused: "pl.DataFrame",
+) -> list[dg.AssetCheckResult]:
+    """Check the cleaned trials of one run, and the report of unusable files."""
+    from glmhmm_core.fitting.result import Excluded
+
+    task = study.load_task()
+    trouble: dict[str, list[dict[str, str]]] = {name: [] for name in _CLEANING}
+    for row in refused.iter_rows(named=True):
+        trouble["files_usable"].append(_line(row["subject"] or "", row["reason"]))
+    for subject, table in tables.items():
+        if isinstance(table, KeepStored):
+            continue
+        if isinstance(table, Excluded):
+            trouble["files_usable"].append(_line(subject, table.reason))
+            continue
+        trouble["choices_in_range"] += _odd_choices(subject, table, task)
+        trouble["stimuli_in_range"] += _odd_stimuli(subject, table, task)
+    return _results(study, "cleaned_sessions", trouble)
+
+
+def check_fits(
+    study: Study, fits: "Mapping[str, SubjectFits | Excluded]"
+) -> list[dg.AssetCheckResult]:
+    """Check the fits of one run."""
+    from glmhmm_core.fitting.result import Excluded
+
+    trouble: dict[str, list[dict[str, str]]] = {name: [] for name in _FITS}
+    for subject, one in fits.items():
+        if isinstance(one, Excluded):
+            trouble["subjects_fitted"].append(_line(subject, one.reason))
+            continue
+        trouble["subjects_fitted"] += [_line(subject, note) for note in one.notes]
+        shown = shown_fit(study, one)
+        for fit in one.fits:
+            trouble["objective_never_decreasing"] += _falls(subject, fit)
+            if not fit.converged:
+                why = f"K = {fit.num_states}: stopped after {fit.num_iterations} iterations"
+                trouble["converged"].append(_line(subject, why))
+        trouble["restarts_agree"] += _disagreement(subject, shown)
+        trouble["states_occupied"] += _empty_states(subject, shown)
+    return _results(study, "subject_fits", trouble)
+
+
+def shown_fit(study: Study, fits: "SubjectFits") -> "FitResult":
+    """Fit that the figures show: the study's number of states, or the nearest one fitted below."""
+    below = [fit for fit in fits.fits if fit.num_states <= study.figures.num_states]
+    return below[-1] if below else fits.fits[0]
+
+
+def _specs(study: Study, asset: str, checks: Mapping[str, str]) -> list[dg.AssetCheckSpec]:
+    key = dg.AssetKey([study.name, asset])
+    return [dg.AssetCheckSpec(name, asset=key, description=text) for name, text in checks.items()]
+
+
+def _results(
+    study: Study, asset: str, trouble: Mapping[str, Sequence[dict[str, str]]]
+) -> list[dg.AssetCheckResult]:
+    return [
+        dg.AssetCheckResult(
+            asset_key=dg.AssetKey([study.name, asset]),
+            check_name=name,
+            passed=not lines,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata=_listed(lines),
+        )
+        for name, lines in trouble.items()
+    ]
+
+
+def _listed(lines: Sequence[dict[str, str]]) -> dict[str, Any]:
+    """List the subjects as a table, with their number, which the UI plots over time."""
+    if not lines:
+        return {"subjects": 0}
+    records = [dg.TableRecord(line) for line in lines]
+    count = len({line["subject"] for line in lines})
+    return {"subjects": count, "list": dg.MetadataValue.table(records)}
+
+
+def _line(subject: str, what: str) -> dict[str, str]:
+    return {"subject": subject, "what": what}
+
+
+def _odd_choices(subject: str, table: "pl.DataFrame", task: "Task") -> list[dict[str, str]]:
+    choice = table["choice"].drop_nulls()
+    odd = int(((choice < 0) | (choice >= task.num_classes)).sum())
+    return [_line(subject, f"{odd} choices outside the task's {task.num_classes}")] if odd else []
+
+
+def _odd_stimuli(subject: str, table: "pl.DataFrame", task: "Task") -> list[dict[str, str]]:
+    lines = []
+    for stimulus in task.stimuli:
+        if stimulus.range is None:
+            continue
+        low, high = stimulus.range
+        values = table[stimulus.name].drop_nulls()
+        odd = int(((values < low) | (values > high)).sum())
+        if odd:
+            what = f"{odd} values of {stimulus.name} outside {low:g} to {high:g}"
+            lines.append(_line(subject, what))
+    return lines
+
+
+def _falls(subject: str, fit: "FitResult") -> list[dict[str, str]]:
+    import numpy as np
+
+    trace = fit.restart_log_probability
+    fall = trace[:, :-1] - trace[:, 1:]
+    worst = np.nanmax(np.where(np.isnan(fall), 0.0, fall), initial=0.0)
+    if worst <= ROUNDING * np.nanmax(np.abs(trace)):
+        return []
+    return [_line(subject, f"K = {fit.num_states}: fell by up to {worst:.3g} nats")]
+
+
+def _disagreement(subject: str, fit: "FitResult") -> list[dict[str, str]]:
+    from glmhmm_core.comparison.scores import restarts_at_best
+
+    total = len(fit.restart_objectives)
+    best = restarts_at_best(fit)
+    if fit.num_states == 1 or total == 1 or best >= max(2, LEAST_AGREEMENT * total):
+        return []
+    return [_line(subject, f"K = {fit.num_states}: {best} of {total} restarts at the best optimum")]
+
+
+def _empty_states(subject: str, fit: "FitResult") -> list[dict[str, str]]:
+    held = fit.smoothed_state_probs.mean(axis=0)
+    return [
+        _line(subject, f"K = {fit.num_states}: state {k} holds {share:.1%} of the trials")
+        for k, share in enumerate(held)
+        if share < LEAST_OCCUPANCY
+    ]

@@ -1,0 +1,147 @@
+"""All subjects of a study together: made anew when fits of any of them changed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from glmhmm_assets.defs.checks import shown_fit
+from glmhmm_assets.defs.tables import roles_of
+from glmhmm_assets.per_subject import code_version
+from glmhmm_assets.pictures import Gallery
+from glmhmm_assets.study import Study
+
+if TYPE_CHECKING:
+    from glmhmm_core.fitting.result import Excluded, SubjectFits
+
+ROOMS = ("plots", "states", "tables")
+
+
+def when_parents_change() -> dg.AutomationCondition:
+    """When an unpartitioned asset over all subjects is made anew.
+
+    Dagster's ``eager`` alone would stay silent as long as any subject has no fits, for instance
+    one whose first run failed; the cohort is then the others.
+    """
+    missing = dg.AutomationCondition.any_deps_missing()
+    return dg.AutomationCondition.eager().without(~missing)
+
+
+def build_cohort(study: Study) -> list[dg.AssetsDefinition]:
+    """Build the assets over all subjects of a study."""
+    common: dict[str, Any] = {
+        "key_prefix": study.name,
+        "group_name": study.name,
+        "automation_condition": when_parents_change(),
+        "code_version": code_version(*ROOMS),
+    }
+
+    @dg.asset(
+        **common,
+        kinds={"polars", "parquet"},
+        io_manager_key="tables",
+        ins={"subject_fits": _of_everyone(study, "subject_fits")},
+    )
+    def cohort_summary(context: dg.AssetExecutionContext, subject_fits: dict) -> Any:
+        """One row per subject and number of states: scores, and the states with their names.
+
+        A subject that is left out has one row with the reason.
+        """
+        from glmhmm_core.tables.cohort import cohort_summary
+
+        fitted, left_out = _sort(study, subject_fits)
+        summary = cohort_summary(fitted, left_out, roles_of(study.load_task()))
+        counts = {"subjects": len(fitted), "left_out": len(left_out)}
+        context.add_output_metadata(counts | {"dagster/row_count": summary.height})
+        return summary
+
+    @dg.asset(
+        **common,
+        kinds={"matplotlib"},
+        ins={
+            "subject_fits": _of_everyone(study, "subject_fits"),
+            "cleaned_sessions": _of_everyone(study, "cleaned_sessions"),
+        },
+        deps=[dg.AssetKey([study.name, "cohort_summary"])],
+    )
+    def cohort_figures(
+        context: dg.AssetExecutionContext, subject_fits: dict, cleaned_sessions: dict
+    ) -> None:
+        """Weights, transitions, occupancies, psychometric curves and held-out bits over subjects.
+
+        Each picture shows the subjects singly and their mean. States are pooled by name; subjects
+        whose states have none are counted on the picture.
+        """
+        fitted, _ = _sort(study, subject_fits)
+        gallery = Gallery(study.storage / "cohort")
+        for name, function, arguments in _pictures(study, fitted, cleaned_sessions):
+            shown = gallery.draw(study.name, name, function, arguments)
+            context.add_output_metadata({f"{name}_{what}": value for what, value in shown.items()})
+
+    return [cohort_summary, cohort_figures]
+
+
+def _of_everyone(study: Study, asset: str) -> dg.AssetIn:
+    """All subjects of an asset, whoever has it by now."""
+    lenient = {"allow_missing_partitions": True}
+    return dg.AssetIn(key=[study.name, asset], metadata=lenient)
+
+
+def _sort(
+    study: Study, fits: "Mapping[str, SubjectFits | Excluded]"
+) -> "tuple[list[SubjectFits], list[Excluded]]":
+    """Sort the subjects that count into those with fits and those without."""
+    from glmhmm_core.fitting.result import Excluded
+
+    only = set(study.subjects.include) or set(fits)
+    fitted: list[SubjectFits] = []
+    left_out: list[Excluded] = []
+    for subject, one in fits.items():
+        if subject not in only:
+            continue
+        if isinstance(one, Excluded):
+            left_out.append(one)
+        else:
+            fitted.append(one)
+    return fitted, left_out
+
+
+def _pictures(
+    study: Study, fitted: "Sequence[SubjectFits]", cleaned: Mapping[str, Any]
+) -> list[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
+    """List the cohort's pictures: name, figure function and what it gets."""
+    import polars as pl
+
+    from glmhmm_core.plots import cohort, cohort_states
+    from glmhmm_core.tables.behavior import psychometric_table
+    from glmhmm_core.tables.parameters import state_table, transition_table, weight_table
+    from glmhmm_core.tables.scores import score_table
+
+    # The model that most subjects have, of those up to the study's number of states.
+    shown = [shown_fit(study, one).num_states for one in fitted]
+    if not shown:
+        return []
+    k = max(set(shown), key=shown.count)
+    members = [one for one in fitted if any(fit.num_states == k for fit in one.fits)]
+    task = study.load_task()
+    roles, column, label = roles_of(task), task.stimulus_column, task.stimulus_label
+
+    def stacked(table: Callable[..., Any], *more: Any) -> Any:
+        return pl.concat([table(one, *more) for one in members])
+
+    states = stacked(state_table, roles)
+    curves = [psychometric_table(one, cleaned[one.subject], column, roles) for one in members]
+    pictures: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
+        ("weights", cohort.cohort_weights, (stacked(weight_table, roles), k, study.title)),
+        ("occupancy", cohort_states.cohort_occupancy, (states, k, study.title)),
+        (
+            "psychometrics",
+            cohort.cohort_psychometrics,
+            (pl.concat(curves), k, study.title, label),
+        ),
+        ("heldout_bits", cohort_states.cohort_heldout_bits, (stacked(score_table), study.title)),
+    ]
+    if k > 1:
+        transitions = (stacked(transition_table, roles), states, k, study.title)
+        pictures.append(("transitions", cohort_states.cohort_transitions, transitions))
+    return pictures

@@ -1,0 +1,120 @@
+"""Pictures of one subject's fits: files in full size, and small ones on the asset's page."""
+
+from typing import Any
+
+import dagster as dg
+
+from glmhmm_assets.defs.checks import shown_fit
+from glmhmm_assets.defs.tables import roles_of
+from glmhmm_assets.per_subject import for_each, show, subject_asset
+from glmhmm_assets.pictures import Gallery
+from glmhmm_assets.study import Study
+
+ROOMS = ("plots", "states", "tables")
+
+
+def build_figures(study: Study) -> list[dg.AssetsDefinition]:
+    """Build the assets of per-subject figures."""
+    common = subject_asset(study, kinds={"matplotlib"}, rooms=ROOMS)
+
+    @dg.asset(**common)
+    def em_traces(context: dg.AssetExecutionContext, subject_fits: dict) -> None:
+        """EM's objective over the iterations of every restart, for every number of states."""
+        from glmhmm_core.plots.optimization import em_traces
+        from glmhmm_core.tables.scores import restart_table
+
+        _draw(context, study, subject_fits, lambda f: ((restart_table(f),), em_traces))
+
+    @dg.asset(**common)
+    def weights(context: dg.AssetExecutionContext, subject_fits: dict, weight_table: dict) -> None:
+        """Weights of every regressor by state."""
+        from glmhmm_core.plots.weights import weights_by_state
+
+        _draw(
+            context,
+            study,
+            subject_fits,
+            lambda f: ((weight_table[f.subject], _shown(study, f)), weights_by_state),
+        )
+
+    @dg.asset(**common)
+    def transition_matrix(context: dg.AssetExecutionContext, subject_fits: dict) -> None:
+        """Transition probabilities, the law of a session's first state, and expected dwell."""
+        from glmhmm_core.plots.transitions import transition_matrix
+        from glmhmm_core.tables.parameters import transition_table
+
+        roles = roles_of(study.load_task())
+        _draw(
+            context,
+            study,
+            subject_fits,
+            lambda f: ((transition_table(f, roles), _shown(study, f)), transition_matrix),
+        )
+
+    @dg.asset(**common)
+    def session_posteriors(
+        context: dg.AssetExecutionContext, subject_fits: dict, trial_table: dict
+    ) -> None:
+        """State posteriors over example sessions, with every choice."""
+        from glmhmm_core.plots.sessions import example_sessions, session_posteriors
+        from glmhmm_core.tables.parameters import state_table
+
+        roles = roles_of(study.load_task())
+
+        def plan(fits: Any) -> Any:
+            trials = trial_table[fits.subject]
+            sessions = example_sessions(trials, study.figures.example_sessions)
+            tables = (trials, state_table(fits, roles), _shown(study, fits), sessions)
+            return tables, session_posteriors
+
+        _draw(context, study, subject_fits, plan)
+
+    @dg.asset(**common)
+    def psychometrics(
+        context: dg.AssetExecutionContext, subject_fits: dict, cleaned_sessions: dict
+    ) -> None:
+        """Choices against the stimulus by state: data with intervals, and the model's curve."""
+        from glmhmm_core.plots.psychometrics import psychometric_by_state
+        from glmhmm_core.tables.behavior import psychometric_table
+
+        task = study.load_task()
+
+        def plan(fits: Any) -> Any:
+            cleaned = cleaned_sessions[fits.subject]
+            table = psychometric_table(fits, cleaned, task.stimulus_column, roles_of(task))
+            return (table, _shown(study, fits), task.stimulus_label), psychometric_by_state
+
+        _draw(context, study, subject_fits, plan)
+
+    @dg.asset(**common)
+    def heldout_bits(context: dg.AssetExecutionContext, subject_fits: dict) -> None:
+        """Bits per trial on held-out sessions against the number of states."""
+        from glmhmm_core.plots.scores import heldout_bits
+        from glmhmm_core.tables.scores import fold_table
+
+        _draw(context, study, subject_fits, lambda f: ((fold_table(f), f.subject), heldout_bits))
+
+    return [em_traces, weights, transition_matrix, session_posteriors, psychometrics, heldout_bits]
+
+
+def _draw(context: dg.AssetExecutionContext, study: Study, fits: dict, plan: Any) -> None:
+    """Draw the asset's figure of every subject; one that is left out loses its old picture.
+
+    ``plan`` turns a subject's fits into the arguments of a figure function, and that function.
+    """
+    from glmhmm_core.fitting.result import Excluded
+
+    name = context.asset_key.path[-1]
+    gallery = Gallery(study.storage)
+
+    def draw(subject: str) -> None:
+        arguments, function = plan(fits[subject])
+        show(context, subject, gallery.draw(subject, name, function, arguments))
+
+    for subject, outcome in for_each(context, fits, draw).items():
+        if isinstance(outcome, Excluded):
+            gallery.remove(subject, name)
+
+
+def _shown(study: Study, fits: Any) -> int:
+    return shown_fit(study, fits).num_states

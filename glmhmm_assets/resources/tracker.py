@@ -1,0 +1,191 @@
+"""The MLflow tracker: one experiment per study, one flat run per subject and number of states.
+
+What belongs here is which store is used, how it is opened, and what happens when it does not
+answer. How runs are found, written and superseded is in ``model_store``, what they say in
+``model_run``.
+"""
+
+import contextlib
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import dagster as dg
+from pydantic import Field
+
+from glmhmm_assets.resources.model_run import Origin
+from glmhmm_assets.resources.model_store import ModelStore
+from glmhmm_assets.study import dagster_home
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+#: Seconds that a server may take to answer before it counts as stopped, and that one request may
+#: take. Together with one retry they keep a failure within 15 seconds; MLflow's own defaults
+#: retry for minutes.
+PROBE_SECONDS = 5
+REQUEST_SECONDS = 5
+
+
+class MlflowTracker(dg.ConfigurableResource):
+    """Where fitted models are logged.
+
+    Empty fields take their value when they are used: the store from MLFLOW_TRACKING_URI, or an
+    SQLite file under ``dagster_home``; the pages' addresses from GLMHMM_MLFLOW_URL and
+    GLMHMM_DAGSTER_URL, which ``glmhmm ui`` sets, or those that it opens by default.
+    """
+
+    tracking_uri: str = Field(
+        default="",
+        description="MLflow store; empty: MLFLOW_TRACKING_URI or SQLite under dagster_home.",
+    )
+    artifact_root: str = Field(
+        default="", description="Folder of the artifacts of a store without a server of its own."
+    )
+    ui_url: str = Field(default="", description="Address of the MLflow pages, for links.")
+    dagster_url: str = Field(default="", description="Address of the Dagster pages, for links.")
+
+    @property
+    def store_uri(self) -> str:
+        """The store that is used."""
+        default = f"sqlite:///{dagster_home().absolute()}/mlflow/mlflow.db"
+        return self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nobody named another store."""
+        return not (self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
+
+    @property
+    def has_server(self) -> bool:
+        """Whether the store is behind an MLflow server, which keeps the artifacts too."""
+        return urlsplit(self.store_uri).scheme in ("http", "https")
+
+    @property
+    def pages(self) -> str:
+        """Address of the MLflow pages, without a slash at its end."""
+        local = os.environ.get("GLMHMM_MLFLOW_URL") or "http://127.0.0.1:5000"
+        return (self.ui_url or (self.store_uri if self.has_server else local)).rstrip("/")
+
+    def origin(self, study: str, task: str, dagster_run_id: str) -> Origin:
+        """Where the fits of a Dagster run come from, for the links back."""
+        url = self.dagster_url or os.environ.get("GLMHMM_DAGSTER_URL") or "http://127.0.0.1:3000"
+        return Origin(study, task, url.rstrip("/"), dagster_run_id)
+
+    def prepare(self) -> "MlflowClient":
+        """Make sure that the store answers and has its tables; give a client of it.
+
+        Raises
+        ------
+        dagster.Failure
+            If the store cannot be reached or used, within 15 seconds.
+        """
+        if self.has_server:
+            self._probe()
+        # Read by MLflow when it is imported (telemetry, level) or at each request (the rest).
+        for name, value in {
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_LOGGING_LEVEL": "WARNING",
+            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": str(REQUEST_SECONDS),
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        }.items():
+            os.environ.setdefault(name, value)
+        from mlflow.tracking import MlflowClient
+
+        with self._explained(), self._alone():
+            client = MlflowClient(self.store_uri, registry_uri=self.store_uri)
+            client.search_experiments(max_results=1)
+        return client
+
+    @contextlib.contextmanager
+    def open(self, experiment: str) -> Iterator[ModelStore]:
+        """Open a study's experiment, making it when it is new.
+
+        Raises
+        ------
+        dagster.Failure
+            If the store cannot be used, now or inside the ``with`` block, or if the experiment
+            was deleted in MLflow.
+        """
+        client = self.prepare()
+        with self._explained():
+            with self._alone():
+                experiment_id = self._experiment(client, experiment)
+            yield ModelStore(client, experiment_id, self.pages)
+
+    def _experiment(self, client: "MlflowClient", name: str) -> str:
+        """Find or make the experiment; its artifacts' place is fixed when it is made."""
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            return client.create_experiment(
+                name,
+                artifact_location=self._artifact_location(name),
+                tags={"mlflow.experimentKind": "custom_model_development"},
+            )
+        if found.lifecycle_stage == "deleted":
+            raise self._failure(
+                f"its experiment {name!r} was deleted. Restore it with `mlflow experiments "
+                f"restore --experiment-id {found.experiment_id}`, or remove it for good with "
+                f"`mlflow gc --experiment-ids {found.experiment_id}`"
+            )
+        return found.experiment_id
+
+    def _artifact_location(self, experiment: str) -> str | None:
+        """Give an absolute folder: MLflow's default is relative to where a process started."""
+        if self.has_server:
+            return None
+        root = Path(self.artifact_root or dagster_home() / "mlflow" / "artifacts")
+        return (root.absolute() / experiment).as_uri()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes out while an SQLite store gets its tables and experiments.
+
+        MLflow migrates a fresh file without a lock: of several runs that start together all but
+        one would fail on tables that exist already.
+        """
+        scheme, _, path = self.store_uri.partition(":///")
+        if scheme != "sqlite":
+            yield
+            return
+        from filelock import FileLock
+
+        database = Path(path).absolute()
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{database}.lock", timeout=120):
+            yield
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what MLflow, the network or the disk raises into the one message."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except (MlflowException, OSError) as error:
+            raise self._failure(str(error)) from error
+
+    def _probe(self) -> None:
+        """Ask the server for a sign of life; any answer but a proxy's "no one there" is one."""
+        try:
+            urllib.request.urlopen(f"{self.store_uri.rstrip('/')}/health", timeout=PROBE_SECONDS)
+        except urllib.error.HTTPError as error:
+            if error.code in (502, 503, 504):
+                raise self._failure(f"the server answers {error.code} {error.reason}") from error
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            raise self._failure(f"the server does not answer ({reason})") from error
+
+    def _failure(self, problem: str) -> dg.Failure:
+        """One message for a store that cannot be used; trying again at once would not help."""
+        return dg.Failure(
+            f"MLflow at {self.store_uri}: {problem}. No fit is lost: start MLflow again (`glmhmm "
+            "ui`, or whoever runs that server) and materialize fit_tracking alone.",
+            allow_retries=False,
+        )

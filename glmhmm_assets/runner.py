@@ -1,0 +1,257 @@
+"""Running a study by hand: the graph's own assets, in this process, recorded in the instance.
+
+What belongs here is which partitions to ask Dagster for, and keeping out of the way of the runs
+that the sensor asks for. How a run is told to a terminal is in ``following.py``.
+"""
+
+import contextlib
+import difflib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.launcher.base import WorkerStatus
+from dagster._core.utils import make_new_run_id
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from glmhmm_assets.definitions import build_defs
+from glmhmm_assets.following import follow
+from glmhmm_assets.launcher import BY_HAND_TAG, by_hand_lock
+from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags
+from glmhmm_assets.resources.session_files import is_being_written, scan_sessions
+from glmhmm_assets.study import Study
+from glmhmm_assets.watching import arrived
+from glmhmm_core.errors import InputError
+
+if TYPE_CHECKING:
+    from glmhmm_core.trials.scan import SubjectFiles
+
+#: A run in one of these is writing results.
+_AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run by hand came to.
+
+    Attributes
+    ----------
+    fitted
+        Subjects that have fits now.
+    left_out
+        Reasons of the subjects that have none.
+    problems
+        Messages of the steps that failed; none if all went well.
+    """
+
+    fitted: tuple[str, ...]
+    left_out: dict[str, str]
+    problems: tuple[str, ...]
+
+
+def run_study(study: Study, asked: Sequence[str], console: Console) -> Outcome:
+    """Bring a study's subjects up to date; only what is missing or changed is fitted.
+
+    Parameters
+    ----------
+    study
+        The study; DAGSTER_HOME is its home.
+    asked
+        Subjects to go over; all that have session files if empty.
+    console
+        Where progress is told.
+
+    Raises
+    ------
+    InputError
+        If the session files cannot be used, a subject has none, or the study is being run.
+    """
+    with dg.DagsterInstance.get() as instance, _alone(study, instance):
+        with console.status(f"{study.name}: reading session files"):
+            found = scan_sessions(study)
+        for row in found.report.iter_rows(named=True):
+            console.print(f"{row['subject'] or 'session files'}: {row['reason']}", markup=False)
+        subjects = _choose(study, asked, list(found.subjects))
+        known = known_subjects(study, instance)
+        files = [found.subjects[subject] for subject in subjects]
+        _wait_until_written(study, [f for f in files if f.subject in known], console)
+        new = [subject for subject in subjects if subject not in known]
+        instance.add_dynamic_partitions(study.partitions_name, new)
+        _record_arrivals(study, instance, files)
+        events = _materialize(study, instance, subjects, console)
+    reasons = dict.fromkeys(subjects, "its run failed before it was fitted") | _reasons(
+        study, events
+    )
+    return Outcome(
+        fitted=tuple(subject for subject, reason in reasons.items() if reason is None),
+        left_out={subject: reason for subject, reason in reasons.items() if reason is not None},
+        problems=tuple(_message(event) for event in events if event.is_step_failure),
+    )
+
+
+def _record_arrivals(
+    study: Study, instance: dg.DagsterInstance, files: "Sequence[SubjectFiles]"
+) -> None:
+    """Record the content of session files that Dagster has not seen, as the sensor does."""
+    for one in files:
+        event = arrived(study, one)
+        last = instance.fetch_materializations(
+            dg.AssetRecordsFilter(event.asset_key, asset_partitions=[one.subject]), limit=1
+        ).records
+        before = last[0].asset_materialization if last else None
+        if before is None or before.tags != event.tags:
+            instance.report_runless_asset_event(event)
+
+
+def _materialize(
+    study: Study, instance: dg.DagsterInstance, subjects: Sequence[str], console: Console
+) -> list[dg.DagsterEvent]:
+    """Run the graph over stretches of neighboring partitions; give what happened.
+
+    One run over everything between the first and the last would fit subjects that nobody asked
+    for. The stretches share this process, so that nothing is compiled twice.
+    """
+    definitions = build_defs(study.home)
+    job = definitions.resolve_implicit_global_asset_job_def()
+    keys = [key for key in job.asset_layer.executable_asset_keys if key.path[0] == study.name]
+    partitioned = [key for key in keys if job.asset_layer.get(key).is_partitioned]
+    stretches = _stretches(known_subjects(study, instance), subjects)
+    events: list[dg.DagsterEvent] = []
+    for number, stretch in enumerate(stretches, start=1):
+        last = number == len(stretches)  # the cohort's assets go over all subjects, once
+        run_id = make_new_run_id()
+        with follow(instance, run_id, console, study.name):
+            result = job.execute_in_process(
+                run_id=run_id,
+                instance=instance,
+                asset_selection=keys if last else partitioned,
+                tags={
+                    **range_tags(stretch, stretch),
+                    STUDY_TAG: study.name,
+                    BY_HAND_TAG: "yes",
+                    "dagster/max_retries": "0",  # nobody but a person starts it again
+                },
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                raise_on_error=False,
+            )
+        events += result.all_events
+        if any(_is_interrupt(event) for event in result.all_events):
+            raise KeyboardInterrupt  # which Dagster has turned into a failed step
+    return events
+
+
+def _is_interrupt(event: dg.DagsterEvent) -> bool:
+    error = event.step_failure_data.error if event.is_step_failure else None
+    return error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__
+
+
+def _message(event: dg.DagsterEvent) -> str:
+    """Say why a step failed: in its own words if it had some, else by the innermost error."""
+    failure = event.step_failure_data
+    if failure.user_failure_data and failure.user_failure_data.description:
+        said = failure.user_failure_data.description
+    else:
+        error = failure.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        said = error.message.strip() if error else "failed"
+    return f"{event.step_key}: {said}"
+
+
+def _reasons(study: Study, events: Sequence[dg.DagsterEvent]) -> dict[str, str | None]:
+    """For every subject whose fits were stored, why it has none, or None if it has."""
+    key = dg.AssetKey([study.name, "subject_fits"])
+    made = [
+        e.step_materialization_data.materialization
+        for e in events
+        if e.asset_key == key and e.is_step_materialization
+    ]
+    return {
+        m.partition: str(m.metadata["excluded"].value) if "excluded" in m.metadata else None
+        for m in made
+        if m.partition
+    }
+
+
+def _choose(study: Study, asked: Sequence[str], present: Sequence[str]) -> list[str]:
+    """Give the subjects asked for, in the order of all; refuse one that has no files."""
+    if not present:
+        raise InputError(
+            f"no subject in {study.sessions_root} can be used",
+            where=f"study {study.name!r}",
+            remedy=f"See `glmhmm check {study.name}`, and [subjects] include in {study.file}.",
+        )
+    for subject in asked:
+        if subject not in present:
+            near = difflib.get_close_matches(subject, present, n=3)
+            raise InputError(
+                f"there are no session files of subject {subject!r}",
+                where="--subject",
+                remedy=f"Did you mean {' or '.join(near)}?"
+                if near
+                else f"There are: {', '.join(present)}.",
+            )
+    return [subject for subject in present if not asked or subject in asked]
+
+
+def _stretches(order: Sequence[str], subjects: Sequence[str]) -> list[list[str]]:
+    """Split subjects into runs of neighbors in the order of the partition set."""
+    stretches: list[list[str]] = []
+    before = None
+    for position in sorted(order.index(subject) for subject in subjects):
+        if before is None or position != before + 1:
+            stretches.append([])
+        stretches[-1].append(order[position])
+        before = position
+    return stretches
+
+
+def _wait_until_written(study: Study, files: "Sequence[SubjectFiles]", console: Console) -> None:
+    """Wait for files that changed just now, as the sensor does: they may be half copied."""
+    while waiting := [f for f in files if is_being_written(study, f, time.time())]:
+        left = max(f.newest for f in waiting) + study.sessions.quiet_seconds - time.time()
+        names = ", ".join(f.subject for f in waiting)
+        console.print(f"Waiting {left:.0f} s: files of {names} changed just now", markup=False)
+        time.sleep(max(left, 0.1))
+
+
+@contextlib.contextmanager
+def _alone(study: Study, instance: dg.DagsterInstance) -> Iterator[None]:
+    """Keep two runs from writing the same subjects.
+
+    Runs of the daemon wait for unfinished runs of their study, so one whose process was killed
+    has to be marked failed, or they would wait for ever.
+    """
+    lock = FileLock(by_hand_lock(study.home, study.name))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            "it is being run by hand already",
+            where=f"study {study.name!r}",
+            remedy="Wait for that run, or end it.",
+        ) from None
+    with lock:
+        ours = dg.RunsFilter(tags={STUDY_TAG: study.name}, statuses=_AT_WORK)
+        for run in instance.get_runs(ours):
+            if BY_HAND_TAG in run.tags or _is_gone(instance, run):
+                instance.report_run_failed(run, "Its process is gone.")
+                continue
+            raise InputError(
+                f"Dagster is at work on it (run {run.run_id[:8]})",
+                where=f"study {study.name!r}",
+                remedy="Wait for that run, or end it in the Dagster pages.",
+            )
+        yield
+
+
+def _is_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    launcher = instance.run_launcher
+    if not launcher.supports_check_run_worker_health:
+        return False
+    health = launcher.check_run_worker_health(run)
+    return health.status in (WorkerStatus.NOT_FOUND, WorkerStatus.FAILED)

@@ -1,0 +1,289 @@
+"""The study: one TOML file that says where the sessions are, which task, and which models to fit.
+
+What belongs here is the file's grammar, its defaults and its errors. Nothing here reads sessions
+or knows Dagster; the name of a study is the stem of its file and becomes the key prefix of its
+assets, the name of its partition set, its sensor, its schedule and its MLflow experiment.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+from zoneinfo import available_timezones
+
+from pydantic import Discriminator, Field, Tag, field_validator
+from upath import UPath
+
+from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.settings import FitSettings
+from glmhmm_core.toml_table import TomlTable, check_table, read_toml
+
+if TYPE_CHECKING:
+    from glmhmm_core.tasks.task import Task
+
+#: Where studies and everything that running makes live when DAGSTER_HOME does not say.
+DEFAULT_HOME = Path(__file__).parents[1] / "dagster_home"
+
+#: Characters that Dagster allows in the name of a sensor or an asset.
+STUDY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+PositiveFloat = Annotated[float, Field(gt=0)]
+Text = Annotated[str, Field(min_length=1)]
+OneOrSeveral = Annotated[
+    Annotated[PositiveFloat, Tag("one")]
+    | Annotated[tuple[PositiveFloat, ...], Field(min_length=1, strict=False), Tag("several")],
+    Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+]
+
+
+class SessionsTable(TomlTable):
+    """``[sessions]``: where the session files are and how they are read.
+
+    Attributes
+    ----------
+    path
+        Folder of the session files, relative to ``dagster_home`` or absolute.
+    format
+        ``alf`` (ONE folders of the International Brain Laboratory), ``csv`` or ``parquet``.
+    quiet_seconds
+        A file that changed less than so many seconds ago is taken as still being written.
+    """
+
+    path: Text
+    format: Literal["alf", "csv", "parquet"]
+    quiet_seconds: Annotated[float, Field(ge=0)] = 30.0
+
+
+class ExcludeTable(TomlTable):
+    """``[[exclude]]``: a session (or, without one, a whole subject) left out by hand, and why."""
+
+    subject: Text
+    session: Text | None = None
+    reason: Text
+
+
+class SubjectsTable(TomlTable):
+    """``[subjects]``: who counts. ``include`` names them; empty means everyone found."""
+
+    include: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+
+
+class ModelTable(TomlTable):
+    """``[model]``: the models fitted to every subject.
+
+    ``emission_prior_scale`` is one number for every weight or one per regressor; left out, each
+    regressor has the scale that its task gives it. The rest is as in ``FitSettings``.
+    """
+
+    num_states: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, strict=False)
+    ] = (1, 2, 3, 4, 5)
+    emission_prior_scale: OneOrSeveral | None = None
+    transition_concentration: Annotated[float, Field(ge=1)] = FitSettings.transition_concentration
+    stickiness: Annotated[float, Field(ge=0)] = FitSettings.stickiness
+    n_restarts: Annotated[int, Field(ge=1)] = FitSettings.n_restarts
+    max_iters: Annotated[int, Field(ge=1)] = FitSettings.max_iters
+    tol: PositiveFloat = FitSettings.tol
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = FitSettings.seed
+    cv_folds: Annotated[int, Field(ge=0)] = 5
+
+    @field_validator("num_states")
+    @classmethod
+    def _ascending(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(value)))
+
+    @field_validator("cv_folds")
+    @classmethod
+    def _no_single_fold(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one fold holds out everything; give 0 for none, or 2 or more")
+        return value
+
+
+class FiguresTable(TomlTable):
+    """``[figures]``: what the pictures show.
+
+    ``num_states`` is the model that they show, or the largest fitted below it; and
+    ``example_sessions`` is how many sessions the posteriors are drawn for.
+    """
+
+    num_states: Annotated[int, Field(ge=1)] = 3
+    example_sessions: Annotated[int, Field(ge=1)] = 4
+
+
+class ScheduleTable(TomlTable):
+    """``[schedule]``: when all subjects are gone through whether or not a file changed."""
+
+    refit: Text = "0 3 * * *"
+    timezone: Text = "UTC"
+
+    @field_validator("refit")
+    @classmethod
+    def _cron(cls, value: str) -> str:
+        # Deferred: Dagster takes seconds to import, and the default is known to be right.
+        from dagster._utils.schedules import is_valid_cron_schedule
+
+        if not is_valid_cron_schedule(value):
+            raise ValueError("not a cron expression; take one like '0 3 * * *' (3 o'clock)")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"no time zone is called {value!r}; take one like 'Europe/Lisbon'")
+        return value
+
+
+class NotifyTable(TomlTable):
+    """``[notify]``: a program told of every failed run, as JSON on its standard input.
+
+    ``command`` is the program and its arguments (no shell reads it); it is stopped after
+    ``timeout_seconds``.
+    """
+
+    command: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]
+    timeout_seconds: PositiveFloat = 30.0
+
+
+class StudyFile(TomlTable):
+    """All that a study file may say."""
+
+    title: Text
+    task: Text
+    sessions: SessionsTable
+    exclude: Annotated[tuple[ExcludeTable, ...], Field(strict=False)] = ()
+    subjects: SubjectsTable = SubjectsTable()
+    model: ModelTable = ModelTable()
+    figures: FiguresTable = FiguresTable()
+    schedule: ScheduleTable = ScheduleTable()
+    notify: NotifyTable | None = None
+
+
+class Study(StudyFile):
+    """A study: what its file says, and where that file and its home are.
+
+    Attributes
+    ----------
+    file
+        The study file; its stem is the study's name.
+    home
+        Folder (``dagster_home``) that paths in the file start from and results are stored in.
+    """
+
+    file: Path
+    home: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the study: the stem of its file."""
+        return self.file.stem
+
+    @property
+    def sessions_root(self) -> UPath:
+        """Folder of the session files."""
+        path = self.sessions.path
+        return UPath(path) if "://" in path else UPath(self.home / path)
+
+    @property
+    def storage(self) -> Path:
+        """Folder of everything that running this study makes."""
+        return self.home / "storage" / self.name
+
+    @property
+    def partitions_name(self) -> str:
+        """Name of the partition set: one partition per subject."""
+        return f"{self.name}_subjects"
+
+    def load_task(self) -> "Task":
+        """Read the study's task, by its built-in name or from its TOML file."""
+        from glmhmm_core.tasks.load import load_task
+
+        return load_task(self.home / self.task if self.task.endswith(".toml") else self.task)
+
+    def fit_settings(self) -> FitSettings:
+        """How every model of this study is fitted."""
+        return FitSettings(**self.model.model_dump(exclude={"num_states"}))
+
+    def settings_digest(self) -> str:
+        """SHA-256 of everything but the session files that results depend on.
+
+        Title, schedule and notification are left out: changing them refits nothing.
+        """
+        said = self.model_dump(mode="json", include=_SHAPES_RESULTS)
+        text = json.dumps(said, sort_keys=True) + repr(self.load_task())
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+_SHAPES_RESULTS = {"sessions": {"format"}} | dict.fromkeys(
+    ("task", "exclude", "subjects", "model", "figures"), True
+)
+
+
+def dagster_home() -> Path:
+    """Folder of instance, studies and results: DAGSTER_HOME, or ``dagster_home`` in the project."""
+    return Path(os.environ.get("DAGSTER_HOME") or DEFAULT_HOME)
+
+
+def load_study(file: Path, home: Path | None = None) -> Study:
+    """Read one study file.
+
+    Parameters
+    ----------
+    file
+        The TOML file, usually ``dagster_home/studies/<name>.toml``.
+    home
+        Where its relative paths start from; the folder above ``studies`` when left out.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not TOML, for an unknown key (with the nearest known
+        one), a missing key, or a value that cannot be; all of a file's problems at once.
+    """
+    where = f"study file {file}"
+    if not STUDY_NAME.fullmatch(file.stem):
+        raise InputError(
+            f"the name of a study cannot be {file.stem!r}",
+            where=where,
+            remedy="Name the file with letters, digits and _, a letter first.",
+        )
+    document = read_toml(file, where)
+    check_table(StudyFile, document, where)
+    home = file.parent.parent if home is None else home
+    return Study.model_validate({**document, "file": file.absolute(), "home": home.absolute()})
+
+
+def load_studies(folder: Path) -> tuple[dict[str, Study], dict[str, InputError]]:
+    """Read every ``*.toml`` of a folder; a broken one hides no other.
+
+    Returns
+    -------
+    studies, problems
+        The studies by name, and for each file that gave none what is wrong with it, by the
+        file's stem.
+    """
+    studies: dict[str, Study] = {}
+    problems: dict[str, InputError] = {}
+    for file in sorted(folder.glob("*.toml")):
+        try:
+            study = load_study(file)
+            _refuse_twin(study, studies)
+            studies[study.name] = study
+        except InputError as error:
+            problems[file.stem] = error
+    return studies, problems
+
+
+def _refuse_twin(study: Study, others: Mapping[str, Study]) -> None:
+    """Refuse names that differ in case alone: some file systems hold them in one folder."""
+    for other in others.values():
+        if study.name.casefold() == other.name.casefold():
+            raise InputError(
+                f"its name differs from that of {other.file.name} in case alone",
+                where=f"study file {study.file}",
+                remedy="Rename one of the two files.",
+            )

@@ -1,0 +1,249 @@
+"""The pages: Dagster (with its daemon) and MLflow, started together and ended together.
+
+What belongs here is starting processes, waiting until they answer, and ending every one of
+them. What the pages show is made elsewhere.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from glmhmm_assets.home import prepare_home
+from glmhmm_assets.resources.tracker import MlflowTracker
+from glmhmm_core.errors import InputError
+
+HOST = "127.0.0.1"
+
+#: Seconds within which both pages must answer, and processes may take to end by themselves.
+START_SECONDS = 300
+STOP_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server to start: its command, what it answers to when it is up, and its log."""
+
+    name: str
+    command: Sequence[str]
+    env: Mapping[str, str]
+    alive: str
+    log: Path
+
+
+def serve(home: Path, dagster_port: int, mlflow_port: int, console: Console) -> int:
+    """Run the pages until Ctrl-C, SIGTERM or the end of Dagster; give the exit code.
+
+    Raises
+    ------
+    InputError
+        If a port is taken, or the pages of this home are open already.
+    """
+    home = prepare_home(home)
+    tracker = MlflowTracker()
+    dagster_url = f"http://{HOST}:{dagster_port}"
+    mlflow_url = tracker.store_uri if tracker.has_server else f"http://{HOST}:{mlflow_port}"
+    lock = FileLock(home / "ui.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            "its pages are open already",
+            where=str(home),
+            remedy="Use those, or end the `glmhmm ui` that runs elsewhere.",
+        ) from None
+    with lock:
+        _check_port(dagster_port, "--dagster-port")
+        env = {**os.environ, "GLMHMM_DAGSTER_URL": dagster_url, "GLMHMM_MLFLOW_URL": mlflow_url}
+        servers = [_dagster(home, dagster_port, env)]
+        if not tracker.has_server:
+            _check_port(mlflow_port, "--mlflow-port")
+            _make_store(home, tracker)
+            servers.append(_mlflow(home, mlflow_port, tracker.store_uri, env))
+        return _run(servers, console, _addresses(dagster_url, mlflow_url))
+
+
+def _make_store(home: Path, tracker: MlflowTracker) -> None:
+    """Make the home's own store when it is new: the server and a first run would collide."""
+    if (home / "mlflow" / "mlflow.db").exists() or not tracker.is_default:
+        return
+    try:
+        tracker.prepare()
+    except dg.Failure as failure:
+        raise InputError(
+            (failure.description or "it cannot be made").rstrip("."),
+            where="MLflow store",
+            remedy="See that the folder can be written.",
+        ) from failure
+
+
+def _dagster(home: Path, port: int, env: Mapping[str, str]) -> Server:
+    """Dagster's pages, daemon and code server: one command runs all three."""
+    workspace = str(Path(__file__).with_name("workspace.yaml"))
+    command = ["-m", "dagster", "dev", "-w", workspace, "--host", HOST, "--port", str(port)]
+    return Server(
+        "Dagster",
+        [sys.executable, *command],
+        env,
+        f"http://{HOST}:{port}/server_info",
+        home / "logs" / "ui-dagster.log",
+    )
+
+
+def _mlflow(home: Path, port: int, store: str, env: Mapping[str, str]) -> Server:
+    """MLflow's pages; without their job runner, which would start eight more processes."""
+    command = ["-m", "mlflow", "server", "--backend-store-uri", store, "--workers", "1"]
+    command += ["--artifacts-destination", (home / "mlflow" / "served").as_uri()]
+    return Server(
+        "MLflow",
+        [sys.executable, *command, "--host", HOST, "--port", str(port)],
+        {**env, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        f"http://{HOST}:{port}/health",
+        home / "logs" / "ui-mlflow.log",
+    )
+
+
+def _addresses(dagster_url: str, mlflow_url: str) -> str:
+    return (
+        f"  Dagster  {dagster_url}\n"
+        f"  MLflow   {mlflow_url}/#/experiments?workflowType=machine_learning\n"
+        "Ctrl-C ends both."
+    )
+
+
+def _check_port(port: int, option: str) -> None:
+    """Refuse a port that something listens on: two daemons would start every run twice."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise InputError(
+                f"port {port} cannot be used ({error.strerror})",
+                where=option,
+                remedy=f"End what listens there, or give another one with {option}.",
+            ) from error
+
+
+def _run(servers: Sequence[Server], console: Console, addresses: str) -> int:
+    """Start the servers, say when they answer, and wait; whatever happens, end them all."""
+    stop = threading.Event()
+    with _on_signals(stop.set), _started(servers) as processes:
+        running = list(zip(servers, processes, strict=True))
+        with console.status("Starting the pages; this takes about half a minute"):
+            deadline = time.monotonic() + START_SECONDS
+            waiting = list(servers)
+            while waiting and not stop.is_set():
+                if (ended := _ended(running)) or time.monotonic() > deadline:
+                    _explain(ended or waiting[0], console)
+                    return 1
+                waiting = [server for server in waiting if not _answers(server.alive)]
+                stop.wait(0.5)
+        if not stop.is_set():
+            console.print(addresses, highlight=False)
+        while not stop.wait(0.5):
+            if ended := _ended(running):
+                _explain(ended, console)
+                if ended is servers[0]:
+                    return 1
+                # Runs write to the store without the pages, so there is no reason to end them.
+                console.print("Dagster goes on. Ctrl-C ends it.")
+                running = [(server, process) for server, process in running if server is not ended]
+        console.print("Ending")
+    return 0
+
+
+@contextlib.contextmanager
+def _on_signals(call: Callable[[], None]) -> Iterator[None]:
+    """Call when asked to end.
+
+    A handler set here also gives the children their default one back: a shell starts background
+    jobs with SIGINT ignored, children inherit that, and Dagster would then ignore SIGTERM too.
+    """
+    before = {
+        number: signal.signal(number, lambda *_: call())
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _started(servers: Sequence[Server]) -> Iterator[list[subprocess.Popen]]:
+    """Run servers, each in a session of its own, so that its whole process group can be ended."""
+    processes: list[subprocess.Popen] = []
+    try:
+        for server in servers:
+            server.log.parent.mkdir(parents=True, exist_ok=True)
+            with server.log.open("wb") as log:
+                process = subprocess.Popen(
+                    server.command,
+                    env=dict(server.env),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    preexec_fn=_end_with_parent,
+                )
+            processes.append(process)
+        yield processes
+    finally:
+        _end(processes)
+
+
+def _end_with_parent() -> None:
+    """Have a child told to end if the process that started it is killed (Linux alone can)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def _end(processes: Sequence[subprocess.Popen]) -> None:
+    """End process groups: ask their leaders, who end their children, and kill what is left."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(deadline - time.monotonic(), 0))
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _ended(running: Iterable[tuple[Server, subprocess.Popen]]) -> Server | None:
+    """Find a server that ended by itself."""
+    return next((server for server, process in running if process.poll() is not None), None)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _explain(server: Server, console: Console) -> None:
+    """Say that a server is not there, with the end of its log."""
+    lines = server.log.read_text(errors="replace").splitlines()[-15:]
+    console.print(f"{server.name} ended or does not answer. The end of {server.log}:")
+    console.print("\n".join(lines), highlight=False, markup=False)

@@ -1,0 +1,1 @@
+"""Comparison: scores, parameter counts, information criteria."""

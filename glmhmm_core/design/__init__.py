@@ -1,0 +1,1 @@
+"""Design: trials into the arrays that models are fitted to."""

@@ -1,0 +1,65 @@
+"""The parameters as one unconstrained vector, as an optimiser wants them.
+
+In order: logarithms of the initial probabilities (K), log-odds of leaving each state over
+staying with their weights (K, K-1, 1+D), emission weights (K, C-1, M).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from glmhmm_core.engine.expectation import Expectation
+from glmhmm_core.engine.parameters import Parameters
+from glmhmm_core.engine.transitions import log_odds, matrix_of
+
+#: Log-odds and relative log-probabilities are held within this: beyond it they do not matter.
+LARGEST = 40.0
+
+
+def pack(params: Parameters) -> jax.Array:
+    """Vector (P,) of parameters with positive probabilities."""
+    chain = log_odds(params.transition_matrix)[:, :, None]
+    if params.transition_weights is not None:
+        chain = jnp.concatenate([chain, jnp.asarray(params.transition_weights)], 2)
+    initial = jnp.log(jnp.asarray(params.initial_probs))
+    return jnp.concatenate([initial, chain.ravel(), jnp.ravel(params.emission_weights)])
+
+
+def unpack(theta: jax.Array, like: Parameters) -> Parameters:
+    """Parameters of a vector (P,), shaped like ``like``."""
+    k = like.initial_probs.shape[0]
+    regressors = 0 if like.transition_weights is None else like.transition_weights.shape[2]
+    size = k * (k - 1) * (1 + regressors)
+    initial, chain, weights = jnp.split(theta, [k, k + size])
+    chain = chain.reshape(k, k - 1, 1 + regressors)
+    return Parameters(
+        jax.nn.softmax(jnp.maximum(initial, initial.max() - LARGEST)),
+        matrix_of(jnp.clip(chain[:, :, 0], -LARGEST, LARGEST)),
+        weights.reshape(like.emission_weights.shape),
+        None if like.transition_weights is None else chain[:, :, 1:],
+    )
+
+
+def shortened(steps: jax.Array) -> jax.Array:
+    """Steps (K, P), each scaled to no entry beyond ``LARGEST``: a direction, once cut, may fall."""
+    longest = jnp.abs(steps).max(-1, keepdims=True, initial=0.0)
+    return steps / jnp.maximum(1.0, longest / LARGEST)
+
+
+def directions(params: Parameters, e: Expectation) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Gradient (P,), EM step (P,) and inverse complete-data information (P, P) of an E-step."""
+    expected = e.initial_counts.sum() * params.initial_probs
+    floor = 1e-300
+    ratio = jnp.log(jnp.maximum(e.initial_counts, floor)) - jnp.log(jnp.maximum(expected, floor))
+    newton = shortened((e.metric @ e.gradient[:, :, None])[:, :, 0]).ravel()
+    gradient = jnp.concatenate(
+        [e.initial_counts - expected, e.chain.gradient.ravel(), e.gradient.ravel()]
+    )
+    chain = e.chain.em_step
+    if params.transition_weights is not None:
+        chain = shortened(chain)
+    step = jnp.concatenate([ratio, chain.ravel(), newton])
+    # The log-probabilities have one direction too many, along which nothing changes; a diagonal
+    # metric leaves it alone, because the gradient has no part in it.
+    initial = jnp.diag(jnp.where(expected > 0, 1 / jnp.maximum(expected, 1e-12), 0.0))
+    metric = jax.scipy.linalg.block_diag(initial, *e.chain.metric, *e.metric)
+    return gradient, jnp.clip(step, -LARGEST, LARGEST), metric

@@ -1,0 +1,39 @@
+"""The most probable path of states (Viterbi 1967), over lanes."""
+
+import jax
+import jax.numpy as jnp
+
+from glmhmm_core.engine.lanes import Lanes
+from glmhmm_core.engine.messages import choice_probs, likelihoods
+from glmhmm_core.engine.parameters import Parameters
+from glmhmm_core.engine.transitions import transition_matrices
+
+
+@jax.jit
+def viterbi(params: Parameters, lanes: Lanes) -> jax.Array:
+    """Most probable states of every session given all its choices: int (T, S)."""
+    weights = jnp.asarray(params.emission_weights)
+    probs = choice_probs(weights, jnp.asarray(lanes.X))
+    log_lik = jnp.log(likelihoods(probs, jnp.asarray(lanes.y)))
+    reset = jnp.asarray(lanes.reset)
+    initial = jnp.log(jnp.asarray(params.initial_probs))[:, None]
+    matrix = jnp.log(transition_matrices(params, jnp.asarray(lanes.U)))
+    driven = matrix.ndim == 4
+
+    def ahead(best: jax.Array, now: tuple) -> tuple[jax.Array, jax.Array]:
+        log_lik, reset, here = now
+        through = best[:, None] + (here if driven else matrix)
+        # A session's first trial comes from nowhere: its predecessor is the previous session's
+        # best end, so that tracing back passes from one session to the one before.
+        came_from = jnp.where(reset[None], best.argmax(0)[None], through.argmax(0))
+        score = jnp.where(reset[None], initial, through.max(0)) + log_lik
+        return score, came_from
+
+    start = jnp.broadcast_to(initial, log_lik.shape[1:])
+    along = (log_lik, reset, matrix if driven else None)
+    last, came_from = jax.lax.scan(ahead, start, along)
+
+    def back(state: jax.Array, came_from: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jnp.take_along_axis(came_from, state[None], 0)[0], state
+
+    return jax.lax.scan(back, last.argmax(0), came_from, reverse=True)[1]

@@ -1,0 +1,177 @@
+"""Fit many subjects in one process, on all cores; one bad subject never stops the others."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from glmhmm_core.design.design import Design
+from glmhmm_core.engine.parameters import Parameters
+from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.climb import ProgressCallback
+from glmhmm_core.fitting.fingerprint import fingerprint
+from glmhmm_core.fitting.problem import Problem
+from glmhmm_core.fitting.result import Excluded, SubjectFits
+from glmhmm_core.fitting.settings import FitSettings
+from glmhmm_core.fitting.specification import Specification
+from glmhmm_core.fitting.subject import jobs_of
+from glmhmm_core.fitting.validation import (
+    check_folds,
+    check_num_states,
+    check_problem,
+    check_settings,
+    check_warm_start,
+    weight_scale,
+)
+from glmhmm_core.fitting.workers import Workers
+
+_log = logging.getLogger(__name__)
+
+
+def fit_subjects(
+    designs: Mapping[str, Design],
+    num_states: Sequence[int],
+    settings: FitSettings,
+    *,
+    warm_starts: Mapping[str, Mapping[int, Parameters]] | None = None,
+    on_finished: Callable[[SubjectFits | Excluded], None] | None = None,
+    progress_callback: ProgressCallback | None = None,
+) -> dict[str, SubjectFits | Excluded]:
+    """Fit every model to every subject.
+
+    Parameters
+    ----------
+    designs
+        What each subject saw and did, by name.
+    num_states
+        The models: numbers of states.
+    settings
+        How to fit. A subject with fewer sessions than folds is fitted without folds, and a
+        number of states that its choices cannot bear is left out; its notes say so.
+    warm_starts
+        Subject -> number of states -> parameters of an earlier fit to start from, besides the
+        restarts.
+    on_finished
+        Called with each subject's value as soon as it is there, in the order of ``designs``.
+    progress_callback
+        Told of every restart and fold, perhaps from several threads.
+
+    Returns
+    -------
+    dict
+        A :class:`SubjectFits` per subject, or :class:`Excluded` with the reason.
+
+    Raises
+    ------
+    InputError
+        If the settings make no sense for any subject.
+    """
+    warm = warm_starts or {}
+    check_settings(settings)
+    tell = progress_callback or (lambda _: None)
+    wanted = tuple(sorted(set(num_states)))
+    results: dict[str, SubjectFits | Excluded] = {}
+    with Workers() as workers:
+        pending = {
+            subject: _start(design, wanted, settings, warm.get(subject, {}), workers, tell)
+            for subject, design in designs.items()
+        }
+        for subject, started in pending.items():
+            results[subject] = started if isinstance(started, Excluded) else started.finish()
+            if on_finished is not None:
+                on_finished(results[subject])
+    return results
+
+
+@dataclass(frozen=True)
+class _Started:
+    """A subject whose jobs are on their way."""
+
+    design: Design
+    fingerprint: str
+    notes: tuple[str, ...]
+    full: Future[Any]
+    folds: tuple[Future[Any], ...]
+
+    def finish(self) -> SubjectFits | Excluded:
+        design = self.design
+        try:
+            fits = self.full.result()
+            folds = [future.result() for future in self.folds]
+        except InputError as error:
+            return Excluded(design.subject, str(error))
+        except MemoryError:
+            raise  # not this subject's fault
+        except Exception as error:
+            # Hours of other subjects' fits must not be lost to one subject's surprise.
+            _log.exception("%s is left out after an unexpected error", design.subject)
+            return Excluded(design.subject, f"unexpected {type(error).__name__}: {error}")
+        return SubjectFits(
+            subject=design.subject,
+            fingerprint=self.fingerprint,
+            choice_names=design.choice_names,
+            keys_session=design.keys["session"].to_numpy().astype(str),
+            keys_trial=design.keys["trial"].to_numpy(),
+            fits=tuple(
+                replace(fit, cv_metrics=tuple(fold[i] for fold in folds))
+                for i, fit in enumerate(fits)
+            ),
+            notes=self.notes,
+        )
+
+
+def _start(
+    design: Design,
+    num_states: tuple[int, ...],
+    settings: FitSettings,
+    warm_starts: Mapping[int, Parameters],
+    workers: Workers,
+    tell: ProgressCallback,
+) -> _Started | Excluded:
+    where = f"subject {design.subject!r}"
+    problem = Problem(
+        X=design.X,
+        U=np.empty((len(design.y), 0)),
+        y=design.y,
+        mask=design.mask,
+        session_ids=design.session_ids,
+        num_classes=len(design.choice_names),
+        baseline_class_idx=design.baseline_class_idx,
+    )
+    notes: list[str] = []
+    feasible: list[int] = []
+    fitted = settings
+    try:
+        scale = weight_scale(
+            "emission_prior_scale",
+            settings.emission_prior_scale,
+            design.X.shape[1],
+            design.prior_scales,
+        )
+        model = Specification(len(design.choice_names), design.feature_names, scale)
+        check_problem(problem, model, where)
+    except InputError as error:
+        return Excluded(design.subject, str(error))
+    for k in num_states:
+        try:
+            check_num_states(k, problem, model, where)
+            if k in warm_starts:
+                check_warm_start(warm_starts[k], k, model, where)
+            feasible.append(k)
+        except InputError as error:
+            notes.append(str(error))
+    if not feasible:
+        return Excluded(design.subject, notes[0])
+    try:
+        check_folds(settings.cv_folds, problem, where)
+    except InputError as error:
+        notes.append(str(error))
+        fitted = replace(settings, cv_folds=0)
+    jobs = jobs_of(problem, model, fitted, design.subject, tuple(feasible), warm_starts)
+    full, *folds = (workers.submit(job, tell) for job in jobs)
+    return _Started(
+        design, fingerprint(design, num_states, settings), tuple(notes), full, tuple(folds)
+    )

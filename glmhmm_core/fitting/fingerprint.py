@@ -1,0 +1,59 @@
+"""A subject's fit is known by what went into it: data, settings, and the code that fits."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from glmhmm_core.design.design import Design
+from glmhmm_core.fitting.settings import FitSettings
+
+#: Packages whose sources decide what a fit is, beside its data.
+SOURCES = ("engine", "fitting")
+
+
+def fingerprint(design: Design, num_states: Sequence[int], settings: FitSettings) -> str:
+    """Hash of everything that decides a subject's fits, as 64 hexadecimal digits.
+
+    Equal fingerprints mean equal fits, so that a finished one is never made again; a change of
+    a trial, a setting or the fitting code means another fingerprint.
+    """
+    digest = hashlib.sha256()
+    digest.update(data_hash(design).encode())
+    digest.update(json.dumps([sorted(set(num_states)), asdict(settings)]).encode())
+    digest.update(sources_hash().encode())
+    return digest.hexdigest()
+
+
+def data_hash(design: Design) -> str:
+    """Hash of a subject's design: its arrays, names and keys."""
+    digest = hashlib.sha256()
+    names = [
+        design.subject,
+        design.feature_names,
+        design.choice_names,
+        design.baseline_class_idx,
+        design.keys["session"].to_list(),
+        design.keys["trial"].to_list(),
+    ]
+    digest.update(json.dumps(names).encode())
+    for array in (design.X, design.y, design.mask, design.prior_scales):
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+@cache
+def sources_hash() -> str:
+    """Hash of the sources of the packages that fit."""
+    digest = hashlib.sha256()
+    core = Path(__file__).parents[1]
+    for package in SOURCES:
+        for file in sorted((core / package).glob("*.py")):
+            digest.update(f"{package}/{file.name}".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,109 @@
+"""One subject's data as the engine wants it, and what the engine says of it in trial order."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from glmhmm_core.engine.expectation import Data, prepare
+from glmhmm_core.engine.lanes import Lanes, Layout, arrange, fill, hold_out
+from glmhmm_core.engine.messages import smooth
+from glmhmm_core.engine.parameters import Parameters
+from glmhmm_core.engine.viterbi import viterbi
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """What a model says of every trial, in the caller's order.
+
+    Attributes
+    ----------
+    smoothed, predictive : float64 (T, K)
+        P(z_t | all choices of the session), P(z_t | choices before t).
+    choice_probs : float64 (T, C)
+        P(y_t | choices before t), columns in class order.
+    log_likelihood : float64 (T,)
+        log P(y_t | choices before t), nats; 0 where no choice was made. Sessions are
+        independent, so the sum over a session is its log-likelihood.
+    """
+
+    smoothed: np.ndarray
+    predictive: np.ndarray
+    choice_probs: np.ndarray
+    log_likelihood: np.ndarray
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Choices, regressors and sessions of one subject; rows in chronological order.
+
+    Attributes are those of :class:`glmhmm_core.design.design.Design`, with the transition
+    regressors ``U`` (T, D); ``session_ids`` may be of any kind.
+    """
+
+    X: np.ndarray
+    U: np.ndarray
+    y: np.ndarray
+    mask: np.ndarray
+    session_ids: np.ndarray
+    num_classes: int
+    baseline_class_idx: int
+
+    @cached_property
+    def sessions(self) -> list[str]:
+        """Names of the sessions in order of first appearance."""
+        return [str(s) for s in dict.fromkeys(self.session_ids.tolist())]
+
+    @cached_property
+    def session_index(self) -> np.ndarray:
+        """Index into ``sessions`` of every trial, int (T,)."""
+        place = {s: i for i, s in enumerate(dict.fromkeys(self.session_ids.tolist()))}
+        return np.array([place[s] for s in self.session_ids.tolist()], np.int64)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where each trial stands in the lanes."""
+        return arrange(self.session_index)
+
+    @cached_property
+    def lanes(self) -> Lanes:
+        """All trials, in lanes."""
+        return fill(
+            self.layout,
+            self.X,
+            self.U,
+            self.y,
+            self.mask,
+            self.num_classes,
+            self.baseline_class_idx,
+        )
+
+    def data(self, held_out: np.ndarray | None = None) -> Data:
+        """What the engine fits; without the trials where ``held_out`` (T,) is true."""
+        if held_out is None:
+            return prepare(self.lanes)
+        return prepare(hold_out(self.lanes, self.layout, held_out))
+
+    def posteriors(self, params: Parameters) -> Posteriors:
+        """Smooth and predict every trial under ``params``."""
+        step, lane = self.layout.step, self.layout.lane
+        filtered, smoothed, choices = smooth(params, self.lanes)
+        baseline_first = np.asarray(choices)[step, :, lane]
+        order = np.argsort(self.class_order)
+        return Posteriors(
+            smoothed=np.asarray(smoothed.smoothed)[step, :, lane],
+            predictive=np.asarray(filtered.predicted)[step, :, lane],
+            choice_probs=baseline_first[:, order],
+            log_likelihood=np.where(self.mask, np.log(np.asarray(filtered.scale)[step, lane]), 0.0),
+        )
+
+    def most_likely_states(self, params: Parameters) -> np.ndarray:
+        """Most probable state path of every session (Viterbi), int (T,)."""
+        path = np.asarray(viterbi(params, self.lanes))
+        return path[self.layout.step, self.layout.lane].astype(np.int64)
+
+    @property
+    def class_order(self) -> list[int]:
+        """Classes as the engine orders them: the baseline first."""
+        rest = [c for c in range(self.num_classes) if c != self.baseline_class_idx]
+        return [self.baseline_class_idx, *rest]

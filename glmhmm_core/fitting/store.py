@@ -1,0 +1,155 @@
+"""Fits on disk: one npz file per subject, written whole or not at all, without pickles."""
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glmhmm_core.engine.parameters import Parameters
+from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.result import CVFoldResult, FitResult, SubjectFits
+from glmhmm_core.fitting.settings import FitSettings
+from glmhmm_core.fitting.specification import Specification
+
+#: Raised with every change of what the file holds.
+FORMAT = 1
+#: Fields of a fit that all numbers of states share; stored once.
+SHARED = ("y", "X", "U", "mask")
+#: Numbers stored as JSON beside the arrays.
+PLAIN = ("best_restart", "raw_log_likelihood", "accuracy", "num_states", "baseline_class_idx")
+
+
+def save_fits(path: str | os.PathLike[str], fits: SubjectFits) -> None:
+    """Write a subject's fits to ``path``."""
+    meta: dict[str, Any] = {
+        "format": FORMAT,
+        "subject": fits.subject,
+        "fingerprint": fits.fingerprint,
+        "choice_names": fits.choice_names,
+        "notes": fits.notes,
+        "fits": [],
+    }
+    first = fits.fits[0]
+    arrays = {
+        "session": np.asarray(fits.keys_session, np.str_),
+        "trial": np.asarray(fits.keys_trial, np.int64),
+        **{name: getattr(first, name) for name in SHARED},
+    }
+    for fit in fits.fits:
+        meta["fits"].append(
+            {
+                **{name: getattr(fit, name) for name in PLAIN},
+                "specification": _listed(asdict(fit.specification)),
+                "settings": asdict(fit.settings),
+                "cv_metrics": [asdict(fold) for fold in fit.cv_metrics],
+                "remarks": fit.remarks,
+            }
+        )
+        prefix = f"k{fit.num_states}/"
+        for name, value in fit.fitted_params._asdict().items():
+            if value is not None:
+                arrays[prefix + name] = np.asarray(value)
+        for name in _own_arrays():
+            arrays[prefix + name] = np.asarray(getattr(fit, name))
+    arrays["meta"] = np.array(json.dumps(meta))
+    _write(Path(path), arrays)
+
+
+def load_fits(path: str | os.PathLike[str]) -> SubjectFits:
+    """Read what :func:`save_fits` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is not whole or of another format.
+    """
+    try:
+        return _read(path)
+    except Exception as error:  # damage shows as whatever zip, zlib, NumPy or JSON make of it
+        raise InputError(
+            f"this is not a whole file of fits ({error})",
+            where=str(path),
+            remedy="Delete it and fit the subject again.",
+        ) from error
+
+
+def _read(path: str | os.PathLike[str]) -> SubjectFits:
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    meta = json.loads(str(arrays["meta"]))
+    if meta["format"] != FORMAT:
+        raise ValueError(f"it has format {meta['format']}, this program reads {FORMAT}")
+    return SubjectFits(
+        subject=meta["subject"],
+        fingerprint=meta["fingerprint"],
+        choice_names=tuple(meta["choice_names"]),
+        keys_session=arrays["session"],
+        keys_trial=arrays["trial"],
+        fits=tuple(_fit(plain, arrays) for plain in meta["fits"]),
+        notes=tuple(meta["notes"]),
+    )
+
+
+def _fit(plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> FitResult:
+    prefix = f"k{plain['num_states']}/"
+    model = plain["specification"]
+    folds = [CVFoldResult(**_tupled(fold)) for fold in plain["cv_metrics"]]
+    fields_of_it: dict[str, Any] = {name: arrays[prefix + name] for name in _own_arrays()}
+    fields_of_it |= {name: arrays[name] for name in SHARED}
+    fields_of_it |= {name: plain[name] for name in PLAIN}
+    *always, sometimes = Parameters._fields
+    params: list[Any] = [arrays[prefix + name] for name in always]
+    params.append(arrays.get(prefix + sometimes))
+    return FitResult(
+        fitted_params=Parameters(*params),
+        **fields_of_it,
+        session_ids=arrays["session"],
+        specification=Specification(
+            num_classes=model["num_classes"],
+            emission_names=tuple(model["emission_names"]),
+            emission_scale=np.array(model["emission_scale"], np.float64),
+            transition_names=tuple(model["transition_names"]),
+            transition_scale=np.array(model["transition_scale"], np.float64),
+            frozen_emissions={int(k): v for k, v in model["frozen_emissions"].items()},
+            frozen_transitions={int(k): v for k, v in model["frozen_transitions"].items()},
+        ),
+        settings=FitSettings(**_tupled(plain["settings"])),
+        cv_metrics=tuple(folds),
+        remarks=tuple(plain["remarks"]),
+    )
+
+
+def _listed(values: dict[str, Any]) -> dict[str, Any]:
+    """Arrays as lists, for JSON."""
+    return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
+
+
+def _tupled(values: dict[str, Any]) -> dict[str, Any]:
+    """Lists as tuples again, after JSON."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def _own_arrays() -> list[str]:
+    """Names of the arrays that each fit has for itself."""
+    elsewhere = {*PLAIN, *SHARED, "fitted_params", "session_ids", "specification", "settings"}
+    elsewhere |= {"cv_metrics", "remarks"}
+    return [field.name for field in fields(FitResult) if field.name not in elsewhere]
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arguments: dict[str, Any] = dict(arrays)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
+        try:
+            np.savez_compressed(part, **arguments)
+            part.flush()
+            os.fsync(part.fileno())
+            Path(part.name).chmod(0o644)
+            Path(part.name).replace(path)
+        except BaseException:
+            Path(part.name).unlink(missing_ok=True)
+            raise

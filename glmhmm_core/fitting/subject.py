@@ -1,0 +1,157 @@
+"""Fit every model to one subject: on all sessions, and with each fold's sessions held out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from glmhmm_core.engine.parameters import Parameters
+from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.climb import Climb, Map, ProgressCallback, Training, best, climb_all
+from glmhmm_core.fitting.folds import assign_folds
+from glmhmm_core.fitting.problem import Problem
+from glmhmm_core.fitting.remarks import data_remarks, fit_remarks
+from glmhmm_core.fitting.result import CVFoldResult, FitResult
+from glmhmm_core.fitting.settings import FitSettings
+from glmhmm_core.fitting.specification import Specification
+
+
+@dataclass(frozen=True)
+class Job:
+    """All models of one subject on one set of training sessions.
+
+    Attributes
+    ----------
+    problem, specification, settings, subject
+        The data, the model, how to fit it, and the name that random numbers depend on.
+    num_states
+        The numbers of states, ascending.
+    warm_starts
+        Number of states -> parameters of an earlier fit to start from, besides the restarts.
+    fold
+        Index of the held-out fold; None to fit all sessions.
+    """
+
+    problem: Problem
+    specification: Specification
+    settings: FitSettings
+    subject: str
+    num_states: tuple[int, ...]
+    warm_starts: Mapping[int, Parameters]
+    fold: int | None
+
+    def held_out(self) -> np.ndarray | None:
+        """True on the trials of the held-out sessions, bool (T,); None to fit all."""
+        if self.fold is None:
+            return None
+        folds = assign_folds(len(self.problem.sessions), self.settings.cv_folds, self.settings.seed)
+        return folds[self.problem.session_index] == self.fold
+
+    def run(self, run: Map, tell: ProgressCallback) -> list[FitResult] | list[CVFoldResult]:
+        """Fit the models: results of all sessions, or of the fold, by number of states."""
+        held_out = self.held_out()
+        data = self.problem.data(held_out)
+        training = Training(data, self.specification, self.settings, self.subject, self.fold)
+        if self.fold is not None:
+            tell({"event": "cv_fold_start", "subject": self.subject, "fold": self.fold})
+        glm = training.glm()
+        climbs = [
+            climb_all(training, k, glm, self.warm_starts.get(k), run, tell) for k in self.num_states
+        ]
+        if held_out is None:
+            return [self._result(c) for c in climbs]
+        results = [self._fold_result(c, held_out) for c in climbs]
+        tell({"event": "cv_fold_complete", "subject": self.subject, "fold": self.fold})
+        return results
+
+    def _result(self, climbs: Sequence[Climb]) -> FitResult:
+        problem, winner = self.problem, best(climbs)
+        if not np.isfinite(climbs[winner].objective):
+            raise InputError(
+                "the likelihood is not finite at any starting point",
+                where=self.subject,
+                remedy="Look for regressors of an extreme scale.",
+            )
+        posteriors = problem.posteriors(climbs[winner].params)
+        traces = np.full((len(climbs), max(c.iterations for c in climbs) + 1), np.nan)
+        for row, climb in zip(traces, climbs, strict=True):
+            row[: len(climb.trace)] = climb.trace
+        return FitResult(
+            fitted_params=climbs[winner].params,
+            log_probability=climbs[winner].trace,
+            best_restart=winner,
+            restart_log_probability=traces,
+            restart_objectives=np.array([c.objective for c in climbs]),
+            restart_iterations=np.array([c.iterations for c in climbs]),
+            restart_converged=np.array([c.converged for c in climbs]),
+            y=problem.y,
+            X=problem.X,
+            U=problem.U,
+            mask=problem.mask,
+            session_ids=problem.session_ids,
+            smoothed_state_probs=posteriors.smoothed,
+            predictive_state_probs=posteriors.predictive,
+            choice_probs=posteriors.choice_probs,
+            raw_log_likelihood=float(posteriors.log_likelihood.sum()),
+            accuracy=_accuracy(posteriors.choice_probs, problem.y, problem.mask),
+            num_states=len(climbs[winner].params.initial_probs),
+            baseline_class_idx=problem.baseline_class_idx,
+            specification=self.specification,
+            settings=self.settings,
+            remarks=(
+                *data_remarks(problem, self.specification),
+                *fit_remarks(climbs[winner].params, problem, self.specification),
+            ),
+        )
+
+    def _fold_result(self, climbs: Sequence[Climb], held_out: np.ndarray) -> CVFoldResult:
+        problem, winner = self.problem, best(climbs)
+        # Sessions are independent, so one pass over all of them scores both sides of the fold.
+        posteriors = problem.posteriors(climbs[winner].params)
+        test, train = problem.mask & held_out, problem.mask & ~held_out
+        counts = np.bincount(problem.y[train], minlength=problem.num_classes) + 0.5
+        frequencies = np.log(counts / counts.sum())
+        names = np.array(problem.sessions)
+        out = np.zeros(len(names), bool)
+        out[problem.session_index[held_out]] = True
+        return CVFoldResult(
+            fold_index=int(self.fold or 0),
+            training_session_ids=tuple(names[~out].tolist()),
+            test_session_ids=tuple(names[out].tolist()),
+            training_trial_count=int(train.sum()),
+            test_trial_count=int(test.sum()),
+            training_log_likelihood_per_trial=_mean(posteriors.log_likelihood[train]),
+            test_log_likelihood_per_trial=_mean(posteriors.log_likelihood[test]),
+            baseline_log_likelihood_per_trial=_mean(frequencies[problem.y[test]]),
+            training_accuracy=_accuracy(posteriors.choice_probs, problem.y, train),
+            test_accuracy=_accuracy(posteriors.choice_probs, problem.y, test),
+            best_restart=winner,
+            final_training_objective=climbs[winner].objective,
+            converged=climbs[winner].converged,
+        )
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean, NaN of nothing."""
+    return float(values.mean()) if values.size else float("nan")
+
+
+def _accuracy(choice_probs: np.ndarray, y: np.ndarray, among: np.ndarray) -> float:
+    """Share of choices that are the most probable one given the choices before them."""
+    return _mean((choice_probs.argmax(1) == y)[among].astype(np.float64))
+
+
+def jobs_of(
+    problem: Problem,
+    specification: Specification,
+    settings: FitSettings,
+    subject: str,
+    num_states: tuple[int, ...],
+    warm_starts: Mapping[int, Parameters],
+) -> list[Job]:
+    """The fit to all sessions and one per fold."""
+    folds: list[int | None] = [None, *range(settings.cv_folds)]
+    return [
+        Job(problem, specification, settings, subject, num_states, warm_starts, fold)
+        for fold in folds
+    ]

@@ -1,0 +1,237 @@
+"""`SoftmaxGLMHMM`: the GLM-HMM of this package as a Dynamax hidden Markov model.
+
+Importing this file imports Dynamax, which takes seconds; nothing else in the core does.
+"""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from dynamax.hidden_markov_model.models.abstractions import HMM
+from dynamax.hidden_markov_model.models.initial import ParamsStandardHMMInitialState
+from dynamax.hidden_markov_model.models.transitions import ParamsStandardHMMTransitions
+
+from glmhmm_core.engine.parameters import Array, Parameters
+from glmhmm_core.errors import InputError
+from glmhmm_core.model.emissions import NO_CHOICE, ParamsSoftmaxEmissions, SoftmaxEmissions
+from glmhmm_core.model.initial import FlatInitialState
+from glmhmm_core.model.transitions import StickyTransitions
+
+if TYPE_CHECKING:
+    from glmhmm_core.fitting.result import FitResult
+
+
+class ParamsSoftmaxGLMHMM(NamedTuple):
+    """Parameters of a :class:`SoftmaxGLMHMM`, or their properties, in Dynamax's form."""
+
+    initial: ParamsStandardHMMInitialState
+    transitions: ParamsStandardHMMTransitions
+    emissions: ParamsSoftmaxEmissions
+
+
+class SoftmaxGLMHMM(HMM):
+    r"""Hidden Markov model whose states are softmax regressions from inputs to choices.
+
+    .. math::
+        z_1 \sim \mathrm{Cat}(\pi), \quad z_t \mid z_{t-1} \sim \mathrm{Cat}(A_{z_{t-1}}), \quad
+        y_t \mid z_t, x_t \sim \mathrm{softmax}(W_{z_t} x_t)
+
+    with :math:`W_k x` zero for the baseline class. The inputs carry the intercept: a column of
+    ones. Dynamax's own methods work on it: ``fit_em`` (exact M-steps: the MAP objective never
+    falls), ``fit_sgd``, ``smoother``, ``filter``, ``most_likely_states``, ``marginal_log_prob``,
+    ``sample`` (open loop: inputs as given) and ``log_prob``.
+
+    A choice of -1 is a trial without one: its state is inferred from its neighbours, and the
+    M-step does not see it. Every sequence of a batch is a session of its own; shorter sessions
+    are padded behind their end with -1 and any finite inputs, which changes neither likelihood
+    nor optimum.
+
+    Parameters
+    ----------
+    num_states, num_classes, num_features
+        K states, C choices, M regressors.
+    baseline_class_idx
+        Class whose logit is fixed at zero.
+    emission_prior_scale
+        Standard deviation of the Gaussian prior on every weight, one number or one per
+        regressor; infinity for none.
+    transition_concentration, stickiness
+        Dirichlet prior of each transition row: concentration of every entry, and what is added
+        to it on the diagonal. 1 and 0 mean no prior.
+
+    Raises
+    ------
+    InputError
+        If a number makes no model or a prior has no mode.
+
+    Examples
+    --------
+    >>> import jax.random as jr
+    >>> model = SoftmaxGLMHMM(num_states=2, num_classes=2, num_features=1)
+    >>> params, props = model.initialize(jr.key(0))
+    >>> inputs = jr.normal(jr.key(1), (500, 1))
+    >>> states, choices = model.sample(params, jr.key(2), 500, inputs)
+    >>> fitted, objective = model.fit_em(params, props, choices, inputs, verbose=False)
+    >>> bool((objective[1:] >= objective[:-1] - 1e-9).all())
+    True
+    """
+
+    def __init__(
+        self,
+        num_states: int,
+        num_classes: int,
+        num_features: int,
+        *,
+        baseline_class_idx: int = 0,
+        emission_prior_scale: float | tuple[float, ...] | np.ndarray = 2.0,
+        transition_concentration: float = 2.0,
+        stickiness: float = 0.0,
+    ) -> None:
+        emissions = SoftmaxEmissions(
+            num_states, num_classes, num_features, baseline_class_idx, emission_prior_scale
+        )
+        super().__init__(
+            num_states,
+            FlatInitialState(num_states),
+            StickyTransitions(num_states, transition_concentration, stickiness),
+            emissions,
+        )
+        self.num_classes = num_classes
+        self.num_features = num_features
+        self.baseline_class_idx = baseline_class_idx
+
+    @classmethod
+    def from_fit(cls, fit: "FitResult") -> "SoftmaxGLMHMM":
+        """Model with the shape and the priors of a fit.
+
+        Parameters live outside of Dynamax models: those of the fit are
+        ``model.params_from(fit.fitted_params)``.
+
+        Raises
+        ------
+        InputError
+            If the fit has transition regressors or frozen weights, which this model has not.
+        """
+        model = fit.specification
+        if model.transition_names or model.frozen_emissions or model.frozen_transitions:
+            raise InputError(
+                "the fit has transition regressors or frozen weights",
+                where="SoftmaxGLMHMM.from_fit",
+                remedy="Use the posteriors and choice probabilities that the fit carries.",
+            )
+        return cls(
+            fit.num_states,
+            model.num_classes,
+            len(model.emission_names),
+            baseline_class_idx=fit.baseline_class_idx,
+            emission_prior_scale=model.emission_scale,
+            transition_concentration=fit.settings.transition_concentration,
+            stickiness=fit.settings.stickiness,
+        )
+
+    @property
+    def inputs_shape(self) -> tuple[int, ...]:
+        """Shape of one trial's inputs."""
+        return (self.num_features,)
+
+    @property
+    def props(self) -> ParamsSoftmaxGLMHMM:
+        """Properties of the parameters: what is trained, and how it is constrained."""
+        return ParamsSoftmaxGLMHMM(
+            self.initial_component.props(),
+            self.transition_component.props(),
+            self.emission_component.props(),
+        )
+
+    def initialize(
+        self,
+        key: jax.Array | None = None,
+        method: str = "prior",
+        initial_probs: Array | None = None,
+        transition_matrix: Array | None = None,
+        emission_weights: Array | None = None,
+    ) -> tuple[ParamsSoftmaxGLMHMM, ParamsSoftmaxGLMHMM]:
+        """Parameters and their properties; what is not given is drawn from the prior.
+
+        Parameters
+        ----------
+        key
+            Random key, needed where something is to be drawn.
+        method
+            ``"prior"``.
+        initial_probs, transition_matrix, emission_weights
+            (K,), (K, K) and (K, C-1, M), each optional.
+        """
+        keys = [None] * 3 if key is None else jr.split(key, 3)
+        given = [
+            None if a is None else jnp.asarray(a)
+            for a in (initial_probs, transition_matrix, emission_weights)
+        ]
+        parts = (self.initial_component, self.transition_component, self.emission_component)
+        params = [
+            part.initialize(k, method, value)[0]
+            for part, k, value in zip(parts, keys, given, strict=True)
+        ]
+        return ParamsSoftmaxGLMHMM(*params), self.props
+
+    def params_from(self, parameters: Parameters) -> ParamsSoftmaxGLMHMM:
+        """Parameters in Dynamax's form, for this model's methods."""
+        return self.initialize(
+            initial_probs=parameters.initial_probs,
+            transition_matrix=parameters.transition_matrix,
+            emission_weights=parameters.emission_weights,
+        )[0]
+
+    def parameters_of(self, params: ParamsSoftmaxGLMHMM) -> Parameters:
+        """Parameters as the plain arrays that the rest of the package uses."""
+        return Parameters(
+            np.asarray(params.initial.probs),
+            np.asarray(params.transitions.transition_matrix),
+            np.asarray(params.emissions.weights),
+        )
+
+    def fit_em(
+        self, params: Any, props: Any, emissions: Any, inputs: Any = None, **options: Any
+    ) -> tuple[ParamsSoftmaxGLMHMM, jax.Array]:
+        """Dynamax's EM, after a check of the data; the trace is the MAP objective."""
+        self._check(emissions, inputs)
+        return super().fit_em(params, props, emissions, inputs, **options)
+
+    def fit_sgd(
+        self, params: Any, props: Any, emissions: Any, inputs: Any = None, **options: Any
+    ) -> tuple[ParamsSoftmaxGLMHMM, jax.Array]:
+        """Dynamax's gradient descent, after a check of the data."""
+        self._check(emissions, inputs)
+        return super().fit_sgd(params, props, emissions, inputs, **options)
+
+    def _inference_args(self, params: Any, emissions: Any, inputs: Any) -> tuple[Any, ...]:
+        self._check(emissions, inputs)
+        return super()._inference_args(params, emissions, inputs)
+
+    def _check(self, emissions: Any, inputs: Any) -> None:
+        """Refuse choices and inputs that no softmax can use; inside jit and vmap, shapes alone."""
+        if inputs is None or np.shape(inputs) != (*np.shape(emissions), self.num_features):
+            raise InputError(
+                f"choices {np.shape(emissions)} and inputs {np.shape(inputs)}",
+                where="SoftmaxGLMHMM",
+                remedy=f"Give inputs as the choices with {self.num_features} columns behind.",
+            )
+        if isinstance(emissions, jax.core.Tracer) or isinstance(inputs, jax.core.Tracer):
+            return
+        choices = np.asarray(emissions)
+        valid = np.isin(choices, np.arange(NO_CHOICE, self.num_classes))
+        if not np.issubdtype(choices.dtype, np.integer) or not valid.all():
+            found = sorted(set(choices[~valid].tolist()))[:5]
+            raise InputError(
+                f"choices of type {choices.dtype} with {found}",
+                where="SoftmaxGLMHMM",
+                remedy=f"Give integers 0..{self.num_classes - 1}, and -1 where none was made.",
+            )
+        if not np.isfinite(np.asarray(inputs)).all():
+            raise InputError(
+                "inputs are not all finite",
+                where="SoftmaxGLMHMM",
+                remedy="Remove or fill the regressors that are NaN or infinite.",
+            )

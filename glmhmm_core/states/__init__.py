@@ -1,0 +1,1 @@
+"""What the hidden states are: labels by stated rules, display order and colors."""

@@ -1,0 +1,250 @@
+"""What the animal does in each state: accuracy and psychometric curves.
+
+Every trial counts in every state, weighted by the smoothed posterior of that state: if the model
+holds these means are unbiased, where assigning trials to their most probable state sorts errors
+into the biased states. The effective number of trials of weights w is (sum w)^2 / sum w^2
+(Kish), and intervals are Wilson's at that number, 95 %.
+"""
+
+import numpy as np
+import polars as pl
+
+from glmhmm_core.fitting.result import FitResult, SubjectFits
+from glmhmm_core.states.labels import Roles, order_and_label
+from glmhmm_core.tables.trials import chain_rows
+
+ALL = "all trials"
+ALL_COLOR = "#222222"
+Z = 1.959964  # 95 %
+CERTAIN = 0.9  # posterior from which the literature assigns a trial to a state
+MAX_LEVELS = 15  # a stimulus with more values is cut into QUANTILES bins
+QUANTILES = 9
+GRID = 61  # points of a model curve
+NOTHING = 1e-9  # a total weight below this is no trial at all
+
+_STATE = {
+    "subject": pl.String(),
+    "num_states": pl.Int64(),
+    "state_idx": pl.Int64(),  # null: all trials together
+    "state_rank": pl.Int64(),  # -1: all trials together
+    "state_label": pl.String(),
+    "state_color": pl.String(),
+}
+ACCURACY_SCHEMA: dict[str, pl.DataType] = {
+    **_STATE,
+    "accuracy": pl.Float64(),  # weighted by the posterior
+    "lower": pl.Float64(),
+    "upper": pl.Float64(),
+    "effective_trials": pl.Float64(),
+    "accuracy_certain": pl.Float64(),  # plain mean over trials with posterior >= 0.9 (biased)
+    "certain_trials": pl.Int64(),
+}
+PSYCHOMETRIC_SCHEMA: dict[str, pl.DataType] = {
+    **_STATE,
+    "class_idx": pl.Int64(),
+    "class_name": pl.String(),
+    "kind": pl.String(),  # "data", or "model": the curve
+    "bin": pl.Int64(),  # place along the axis, from 0; data's and curve's are not the same
+    "stimulus": pl.Float64(),  # units of the stimulus column
+    "probability": pl.Float64(),  # share of choices of the class
+    "lower": pl.Float64(),  # data only
+    "upper": pl.Float64(),
+    "effective_trials": pl.Float64(),
+}
+
+
+def accuracy_table(
+    fits: SubjectFits, cleaned: pl.DataFrame, stimulus_column: str, roles: Roles | None = None
+) -> pl.DataFrame:
+    """Task accuracy by state, as ``ACCURACY_SCHEMA``.
+
+    Over trials with a counted choice, a known outcome and a stimulus other than zero (at zero
+    the outcome is chance). Null where no such trial is.
+
+    Parameters
+    ----------
+    fits, cleaned, roles
+        As for ``trial_table``.
+    stimulus_column
+        The task's main stimulus, a column of ``cleaned``.
+    """
+    chain = chain_rows(fits, cleaned)
+    known = (chain["feedback"].is_not_null() & (chain[stimulus_column] != 0)).fill_null(False)
+    correct = (chain["feedback"] > 0).fill_null(False).to_numpy().astype(float)
+    rows = []
+    for fit in fits.fits:
+        use = known.to_numpy() & fit.mask
+        for head, gamma in _weights(fits, fit, roles):
+            w, c = gamma[use], correct[use]
+            sure = w >= CERTAIN
+            if w.sum() < NOTHING:
+                rows.append((*head, None, None, None, 0.0, None, 0))
+                continue
+            mean, n = float(w @ c / w.sum()), _effective(w)
+            certain = float(c[sure].mean()) if sure.any() else None
+            rows.append((*head, mean, *wilson(mean, n), n, certain, int(sure.sum())))
+    return pl.DataFrame(rows, schema=ACCURACY_SCHEMA, orient="row")
+
+
+def psychometric_table(
+    fits: SubjectFits, cleaned: pl.DataFrame, stimulus_column: str, roles: Roles | None = None
+) -> pl.DataFrame:
+    """Share of each choice against the stimulus, by state, as ``PSYCHOMETRIC_SCHEMA``.
+
+    A stimulus of up to 15 values is taken value by value, any other in nine bins of equally
+    many trials, placed at their weighted mean. The model's curve is the mean, over the same
+    trials with the same weights, of the state's choice probability with the stimulus regressor
+    moved along the axis and the other regressors as they were. Where the stimulus regressor is
+    not a linear function of the column, the curve stands at the data's points alone, each trial
+    with its own regressors. "All trials" is the prediction from the choices before each trial.
+
+    Parameters
+    ----------
+    fits, cleaned, roles
+        As for ``trial_table``.
+    stimulus_column
+        The task's main stimulus, a column of ``cleaned``.
+    """
+    stimulus = chain_rows(fits, cleaned)[stimulus_column].cast(pl.Float64).to_numpy()
+    rows: list[tuple] = []
+    for fit in fits.fits:
+        use = fit.mask & np.isfinite(stimulus)
+        if not use.any():
+            continue
+        place, bins = stimulus[use], _bins(stimulus[use])
+        line = _line(fit, place, fit.X[use], (roles or Roles()).stimulus)
+        curves = _curves_along(fit, use, place, line) if line else _curves_at(fit, use, bins)
+        for head, gamma in _weights(fits, fit, roles):
+            w = gamma[use]
+            if w.sum() < NOTHING:
+                continue
+            data = _data_points(place, fit.y[use], w, bins, fit.num_classes)
+            grid, curve = curves
+            model = curve[fit.num_states if head[2] is None else head[2]]
+            if grid is None:
+                weighty = np.bincount(bins, w) >= NOTHING
+                xs, model = np.array([x for _, x, _ in data]), model[weighty]
+            else:
+                xs = grid
+            for c, name in enumerate(fits.choice_names):
+                rows += [(*head, c, name, "data", b, x, *point[c]) for b, x, point in data]
+                rows += [
+                    (*head, c, name, "model", b, x, p[c], None, None, None)
+                    for b, (x, p) in enumerate(zip(xs, model, strict=True))
+                ]
+    return pl.DataFrame(rows, schema=PSYCHOMETRIC_SCHEMA, orient="row")
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of ``n`` (effective) trials."""
+    center = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    return max(0.0, float(center - half)), min(1.0, float(center + half))
+
+
+def _effective(w: np.ndarray) -> float:
+    return float(w.sum() ** 2 / (w**2).sum())
+
+
+def _weights(
+    fits: SubjectFits, fit: FitResult, roles: Roles | None
+) -> list[tuple[tuple, np.ndarray]]:
+    """Leading columns and trial weights (T,): all trials, then each state in display order."""
+    labels = order_and_label(fit, fits.choice_names, roles)
+    head = (fits.subject, fit.num_states)
+    everything = ((*head, None, -1, ALL, ALL_COLOR), np.ones(len(fit.y)))
+    return [
+        everything,
+        *(
+            (
+                (*head, k, labels.ranks[k], labels.labels[k], labels.colors[k]),
+                fit.smoothed_state_probs[:, k],
+            )
+            for k in labels.order
+        ),
+    ]
+
+
+def _bins(stimulus: np.ndarray) -> np.ndarray:
+    """Bin of each trial, integers from 0."""
+    levels, level = np.unique(stimulus, return_inverse=True)
+    if len(levels) <= MAX_LEVELS:
+        return level
+    edges = np.unique(np.quantile(stimulus, np.linspace(0, 1, QUANTILES + 1)[1:-1]))
+    return np.unique(np.searchsorted(edges, stimulus, side="right"), return_inverse=True)[1]
+
+
+def _data_points(
+    stimulus: np.ndarray, y: np.ndarray, w: np.ndarray, bins: np.ndarray, num_classes: int
+) -> list[tuple[int, float, list[tuple[float, float, float, float]]]]:
+    """(bin, place, [(share, lower, upper, effective trials) by class]) of every bin with weight."""
+    points = []
+    for b in range(bins.max() + 1):
+        here = bins == b
+        if w[here].sum() < NOTHING:
+            continue
+        n = _effective(w[here])
+        shares = (np.bincount(y[here], w[here], num_classes) / w[here].sum()).clip(0, 1)
+        low, high = stimulus[here].min(), stimulus[here].max()
+        place = float(np.clip(stimulus[here] @ w[here] / w[here].sum(), low, high))
+        points.append((b, place, [(float(p), *wilson(float(p), n), n) for p in shares]))
+    return points
+
+
+def _line(
+    fit: FitResult, stimulus: np.ndarray, X: np.ndarray, feature: str
+) -> tuple[int, float, float] | None:
+    """Column, slope and level of the stimulus regressor as a function of the stimulus."""
+    if feature not in fit.emission_names or len(np.unique(stimulus)) < 2:
+        return None
+    column = fit.emission_names.index(feature)
+    slope, level = np.polyfit(stimulus, X[:, column], 1)
+    off = np.abs(X[:, column] - slope * stimulus - level).max()
+    return (column, float(slope), float(level)) if off < 1e-6 * X[:, column].std() else None
+
+
+def _curves_along(
+    fit: FitResult, use: np.ndarray, stimulus: np.ndarray, line: tuple[int, float, float]
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Grid (G,), and the model's curves on it (K + 1, G, C): states, then all trials."""
+    column, slope, level = line
+    grid = np.linspace(stimulus.min(), stimulus.max(), GRID)
+    gamma, belief = fit.smoothed_state_probs[use].T, fit.predictive_state_probs[use].T
+    still = fit.X[use].copy()
+    still[:, column] = 0.0
+    curves = np.zeros((fit.num_states + 1, GRID, fit.num_classes))
+    for k in range(fit.num_states):
+        base = _logits(fit, still, k)
+        step = _logits(fit, np.eye(fit.X.shape[1])[[column]], k)
+        for g, s in enumerate(grid):
+            law = _softmax(base + step * (slope * s + level))
+            curves[k, g] = law @ gamma[k] / max(gamma[k].sum(), NOTHING)
+            curves[-1, g] += law @ belief[k] / len(stimulus)
+    return grid, curves
+
+
+def _curves_at(
+    fit: FitResult, use: np.ndarray, bins: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """The same at the data's bins, each trial with its own regressors; no grid of its own."""
+    gamma, belief = fit.smoothed_state_probs[use].T, fit.predictive_state_probs[use].T
+    curves = np.zeros((fit.num_states + 1, bins.max() + 1, fit.num_classes))
+    laws = [_softmax(_logits(fit, fit.X[use], k)) for k in range(fit.num_states)]
+    for b in range(bins.max() + 1):
+        here = bins == b
+        for k, law in enumerate(laws):
+            total = max(gamma[k, here].sum(), NOTHING)
+            curves[k, b] = law[:, here] @ gamma[k, here] / total
+            curves[-1, b] += law[:, here] @ belief[k, here] / here.sum()
+    return None, curves
+
+
+def _logits(fit: FitResult, X: np.ndarray, state: int) -> np.ndarray:
+    """Logits of all classes in one state, shape (C, T)."""
+    weights = np.asarray(fit.fitted_params.emission_weights)[state]
+    return np.insert(weights @ X.T, fit.baseline_class_idx, 0.0, axis=0)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    odds = np.exp(logits - logits.max(0))
+    return odds / odds.sum(0)

@@ -1,0 +1,139 @@
+"""Tables of a subject's parameters: weights, transitions, and one row per state.
+
+Long form, one row per number; keys are (subject, num_states, state). ``state_rank`` is the
+state's place in the display order, ``state_label`` and ``state_color`` are those of
+``glmhmm_core.states``. Where transitions have regressors, transition probabilities and dwell are
+those at the regressors' zero.
+"""
+
+import numpy as np
+import polars as pl
+
+from glmhmm_core.fitting.result import SubjectFits
+from glmhmm_core.states.labels import Roles, StateLabels, order_and_label
+
+_STATE = {
+    "state_idx": pl.Int64(),
+    "state_rank": pl.Int64(),
+    "state_label": pl.String(),
+    "state_color": pl.String(),
+}
+WEIGHT_SCHEMA: dict[str, pl.DataType] = {
+    "subject": pl.String(),
+    "num_states": pl.Int64(),
+    **_STATE,
+    "class_idx": pl.Int64(),
+    "class_name": pl.String(),
+    "baseline_class_idx": pl.Int64(),
+    "baseline_class_name": pl.String(),
+    "feature_idx": pl.Int64(),  # place of the feature in the design
+    "feature": pl.String(),
+    "weight": pl.Float64(),  # log-odds of the class over the baseline, per unit of the feature
+    "label_reason": pl.String(),  # why the model's labels are ambiguous; null unless they are
+}
+TRANSITION_SCHEMA: dict[str, pl.DataType] = {
+    "subject": pl.String(),
+    "num_states": pl.Int64(),
+    "source_idx": pl.Int64(),  # null: the start of a session
+    "source_rank": pl.Int64(),
+    "source_label": pl.String(),
+    "source_color": pl.String(),
+    "target_idx": pl.Int64(),
+    "target_rank": pl.Int64(),
+    "target_label": pl.String(),
+    "target_color": pl.String(),
+    "probability": pl.Float64(),
+    "source_dwell": pl.Float64(),  # expected stay in the source, trials; null if never left
+}
+STATE_SCHEMA: dict[str, pl.DataType] = {
+    "subject": pl.String(),
+    "num_states": pl.Int64(),
+    **_STATE,
+    "initial_prob": pl.Float64(),
+    "self_transition": pl.Float64(),
+    "expected_dwell": pl.Float64(),  # 1 / (1 - self_transition), trials; null if never left
+    "occupancy_soft": pl.Float64(),  # mean smoothed posterior over all trials
+    "occupancy_hard": pl.Float64(),  # share of trials on which it is the most probable state
+    "labels_ambiguous": pl.Boolean(),  # of the whole model
+    "label_reason": pl.String(),  # why; null unless ambiguous
+}
+START = "session start"
+
+
+def weight_table(fits: SubjectFits, roles: Roles | None = None) -> pl.DataFrame:
+    """Every emission weight of every model of a subject, as ``WEIGHT_SCHEMA``.
+
+    Rows by number of states, display order of states, class, feature.
+    """
+    rows = []
+    for fit in fits.fits:
+        labels = order_and_label(fit, fits.choice_names, roles)
+        baseline = fit.baseline_class_idx
+        classes = [c for c in range(fit.num_classes) if c != baseline]
+        weights = np.asarray(fit.fitted_params.emission_weights)
+        rows += [
+            (
+                *(fits.subject, fit.num_states, *_state(labels, k)),
+                *(c, fits.choice_names[c], baseline, fits.choice_names[baseline]),
+                *(column, feature, weights[k, row, column], labels.reason or None),
+            )
+            for k in labels.order
+            for row, c in enumerate(classes)
+            for column, feature in enumerate(fit.emission_names)
+        ]
+    return pl.DataFrame(rows, schema=WEIGHT_SCHEMA, orient="row")
+
+
+def transition_table(fits: SubjectFits, roles: Roles | None = None) -> pl.DataFrame:
+    """Every transition probability of a subject's models, as ``TRANSITION_SCHEMA``.
+
+    The law of a session's first state is the rows whose source is "session start".
+    """
+    rows: list[tuple] = []
+    for fit in fits.fits:
+        labels = order_and_label(fit, fits.choice_names, roles)
+        initial = np.asarray(fit.fitted_params.initial_probs)
+        matrix = np.asarray(fit.fitted_params.transition_matrix)
+        dwell = _dwell(matrix)
+        head = (fits.subject, fit.num_states)
+        rows += [
+            (*head, None, None, START, None, *_state(labels, j), initial[j], None)
+            for j in labels.order
+        ]
+        rows += [
+            (*head, *_state(labels, i), *_state(labels, j), matrix[i, j], dwell[i])
+            for i in labels.order
+            for j in labels.order
+        ]
+    return pl.DataFrame(rows, schema=TRANSITION_SCHEMA, orient="row")
+
+
+def state_table(fits: SubjectFits, roles: Roles | None = None) -> pl.DataFrame:
+    """One row per state of every model of a subject, as ``STATE_SCHEMA``."""
+    rows = []
+    for fit in fits.fits:
+        labels = order_and_label(fit, fits.choice_names, roles)
+        initial = np.asarray(fit.fitted_params.initial_probs)
+        matrix = np.asarray(fit.fitted_params.transition_matrix)
+        dwell = _dwell(matrix)
+        soft = fit.smoothed_state_probs.mean(0)
+        decoded = fit.smoothed_state_probs.argmax(1)
+        hard = np.bincount(decoded, minlength=fit.num_states) / len(decoded)
+        rows += [
+            (
+                *(fits.subject, fit.num_states, *_state(labels, k)),
+                *(initial[k], matrix[k, k], dwell[k], soft[k], hard[k]),
+                *(labels.ambiguous, labels.reason or None),
+            )
+            for k in labels.order
+        ]
+    return pl.DataFrame(rows, schema=STATE_SCHEMA, orient="row")
+
+
+def _state(labels: StateLabels, state: int) -> tuple[int, int, str, str]:
+    return state, labels.ranks[state], labels.labels[state], labels.colors[state]
+
+
+def _dwell(matrix: np.ndarray) -> list[float | None]:
+    stay = np.diag(matrix)
+    return [float(1 / (1 - p)) if p < 1 else None for p in stay]

@@ -1,0 +1,1 @@
+"""Tasks: what an experiment is, read from TOML; the built-in ones lie beside this file."""

@@ -1,0 +1,161 @@
+"""Tasks from TOML: a built-in one by name, or a file of one's own that may extend another.
+
+What belongs here is how files are found, joined and turned into values. The keys of each table
+are in ``tasks/tables.py``, what must fit together across tables in ``tasks/consistency.py``.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from glmhmm_core.errors import InputError
+from glmhmm_core.tasks.consistency import check_consistency
+from glmhmm_core.tasks.tables import RegressorTable, RuleTable, StimulusTable, TaskFile
+from glmhmm_core.tasks.task import (
+    PRIOR_SCALES,
+    Extra,
+    FewNoChoice,
+    KeepBlocks,
+    MaskUnless,
+    MinSessions,
+    Regressor,
+    ResponseTime,
+    Rule,
+    SessionBlocks,
+    Stimulus,
+    Task,
+)
+from glmhmm_core.toml_table import check_table, read_toml
+
+BUILT_IN = {file.stem: file for file in sorted(Path(__file__).parent.glob("*.toml"))}
+
+#: Tables of which a file that extends another gives only the keys that differ.
+_JOINED = ("columns", "choices", "feedback", "extras", "labels")
+
+
+def load_task(name_or_path: str | Path) -> Task:
+    """Read a task.
+
+    Parameters
+    ----------
+    name_or_path
+        Name of a built-in task (``ibl_2afc``, ``two_afc``), or path of a TOML file.
+
+    Raises
+    ------
+    InputError
+        The file is missing or is no TOML, a key is unknown (the nearest valid one is named), or
+        a value makes no sense.
+
+    Examples
+    --------
+    >>> load_task("ibl_2afc").feature_names
+    ('stimulus', 'bias', 'previous_choice', 'wsls')
+    """
+    file = _find(str(name_or_path), Path(), where=f"task {name_or_path}")
+    where = f"task file {file}"
+    document = _joined(file, ())
+    check_table(TaskFile, document, where)
+    task = _to_task(TaskFile.model_validate(document), file)
+    check_consistency(task, where)
+    return task
+
+
+def _find(name: str, folder: Path, where: str) -> Path:
+    if name.endswith(".toml"):
+        return folder / name
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    near = difflib.get_close_matches(name, BUILT_IN, n=1)
+    hint = f"Did you mean '{near[0]}'?" if near else f"Built in are {', '.join(BUILT_IN)}."
+    raise InputError(
+        "no built-in task of that name",
+        where=where,
+        remedy=f"{hint} A file of your own ends in .toml.",
+    )
+
+
+def _joined(file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """Read a file, filled in with what it extends."""
+    where = f"task file {file}"
+    if file.resolve() in above:
+        raise InputError("it extends itself", where=where, remedy="Remove one 'extends'.")
+    document = read_toml(file, where)
+    base = document.pop("extends", None)
+    if base is None:
+        return document
+    if not isinstance(base, str):
+        raise InputError(
+            f"extends = {base!r} is no name", where=where, remedy='Write extends = "two_afc".'
+        )
+    joined = _joined(_find(base, file.parent, where), (*above, file.resolve()))
+    for key, value in document.items():
+        join = key in _JOINED and isinstance(value, dict)
+        joined[key] = {**joined.get(key, {}), **value} if join else value
+    return joined
+
+
+def _to_task(file: TaskFile, path: Path) -> Task:
+    columns, choices = file.columns, file.choices
+    feedback, time = columns.feedback, columns.response_time
+    return Task(
+        name=path.stem,
+        title=file.title,
+        choices=choices.names,
+        baseline_class_idx=choices.names.index(choices.baseline or choices.names[0]),
+        subject_column=columns.subject,
+        session_columns=columns.session,
+        choice_column=columns.choice,
+        choice_codes=tuple(choices.codes[name] for name in choices.names),
+        no_choice_codes=choices.none,
+        feedback_column=feedback.column if feedback else None,
+        rewarded_codes=file.feedback.rewarded,
+        unrewarded_codes=file.feedback.unrewarded,
+        feedback_sign_of=feedback.sign_of if feedback else None,
+        response_time=ResponseTime(time.column, time.start or (), time.end or ()) if time else None,
+        block_column=columns.block,
+        stimuli=tuple(_to_stimulus(table) for table in file.stimuli),
+        extras=(
+            *(Extra(name, source) for name, source in file.extras.items()),
+            *(Extra(name, source, is_text=True) for name, source in file.labels.items()),
+        ),
+        rules=tuple(_to_rule(table) for table in file.rules),
+        regressors=tuple(_to_regressor(table, file.stimuli[0].name) for table in file.regressors),
+        source=str(path),
+    )
+
+
+def _to_stimulus(table: StimulusTable) -> Stimulus:
+    return Stimulus(
+        name=table.name,
+        label=table.label or table.name.replace("_", " "),
+        plus=table.column or table.plus or "",
+        minus=table.minus,
+        center=table.center,
+        missing=table.missing,
+        range=table.range,
+    )
+
+
+def _to_regressor(table: RegressorTable, main_stimulus: str) -> Regressor:
+    return Regressor(
+        kind=table.kind,
+        name=table.name or table.kind,
+        prior_scale=table.prior_scale or PRIOR_SCALES[table.kind],
+        column=(table.column or main_stimulus) if table.kind == "stimulus" else None,
+        scale=1.0 if table.scale is None else table.scale,
+    )
+
+
+def _to_rule(table: RuleTable) -> Rule:
+    if table.session_blocks is not None:
+        return SessionBlocks(table.session_blocks)
+    if table.min_sessions is not None:
+        return MinSessions(table.min_sessions)
+    if table.keep_blocks is not None:
+        return KeepBlocks(table.keep_blocks)
+    if table.no_choice_fewer_than is not None:
+        return FewNoChoice(table.no_choice_fewer_than)
+    assert table.mask_unless is not None  # the grammar asks for one rule
+    mask = table.mask_unless
+    return MaskUnless(mask.column, mask.min, mask.max, mask.values)

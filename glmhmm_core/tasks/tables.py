@@ -1,0 +1,194 @@
+"""The grammar of a task file: its tables, keys and the values that each may have.
+
+What a task means once read is ``tasks/task.py``; how the two meet is ``tasks/load.py``.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from glmhmm_core.tasks.task import RegressorKind
+from glmhmm_core.toml_table import TomlTable
+
+Text = Annotated[str, Field(min_length=1)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Numbers = Annotated[tuple[Number, ...], Field(min_length=1, strict=False)]
+Texts = Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]
+Codes = Annotated[
+    tuple[str | float, ...],
+    BeforeValidator(lambda value: _codes(value)),
+    Field(strict=False),
+]
+
+
+def _codes(value: Any) -> Any:
+    """One code or several; a truth value is the number 0 or 1, as in the data."""
+    several = value if isinstance(value, list) else [value]
+    return tuple(float(code) if isinstance(code, bool | int) else code for code in several)
+
+
+def _in_a_table(key: str) -> BeforeValidator:
+    """Take ``"name"`` as short for ``{key = "name"}``."""
+    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
+
+
+class FeedbackSource(TomlTable):
+    """Where the outcome is from: a column, or the sign of a stimulus as the correct side."""
+
+    column: Text | None = None
+    sign_of: Text | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "FeedbackSource":
+        if (self.column is None) == (self.sign_of is None):
+            raise ValueError("give a column name, or { sign_of = <a stimulus> }")
+        return self
+
+
+class ResponseTimeSource(TomlTable):
+    """Where the response time is from: a column, or times of its start and its end."""
+
+    column: Text | None = None
+    start: Texts | None = None
+    end: Texts | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "ResponseTimeSource":
+        if (self.column is None) == (self.start is None) or (self.start is None) != (
+            self.end is None
+        ):
+            raise ValueError("give a column name, or { start = [columns], end = [columns] }")
+        return self
+
+
+class ColumnsTable(TomlTable):
+    """``[columns]``: the name that each quantity has in the files."""
+
+    subject: Text = "subject"
+    session: Annotated[
+        Texts, BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+    ] = ("session",)
+    choice: Text
+    feedback: Annotated[FeedbackSource | None, _in_a_table("column")] = None
+    response_time: Annotated[ResponseTimeSource | None, _in_a_table("column")] = None
+    block: Text | None = None
+
+
+class ChoicesTable(TomlTable):
+    """``[choices]``: names of the classes in order, their codes, and the codes of no choice."""
+
+    names: Annotated[tuple[Text, ...], Field(min_length=2, strict=False)]
+    baseline: Text | None = None
+    codes: dict[str, Codes]
+    none: Codes = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> "ChoicesTable":
+        if len(set(self.names)) < len(self.names):
+            raise ValueError("two choices have the same name")
+        if self.baseline is not None and self.baseline not in self.names:
+            raise ValueError(f"the baseline {self.baseline!r} is not among the names")
+        if set(self.codes) != set(self.names):
+            raise ValueError("'codes' has to give a code for each of the names, and no other")
+        codes = [code for several in (*self.codes.values(), self.none) for code in several]
+        if len(set(codes)) < len(codes):
+            raise ValueError("a code stands twice")
+        return self
+
+
+class FeedbackTable(TomlTable):
+    """``[feedback]``: codes of the outcomes in the feedback column."""
+
+    rewarded: Codes = (1.0,)
+    unrewarded: Codes = (0.0, -1.0)
+
+    @model_validator(mode="after")
+    def _apart(self) -> "FeedbackTable":
+        if set(self.rewarded) & set(self.unrewarded):
+            raise ValueError("a code stands twice")
+        return self
+
+
+class StimulusTable(TomlTable):
+    """``[[stimuli]]``: ``column``, or the difference ``plus - minus``; the first is the main."""
+
+    name: Text
+    label: Text | None = None
+    column: Text | None = None
+    plus: Text | None = None
+    minus: Text | None = None
+    center: Number = 0.0
+    missing: Number | None = None
+    range: Annotated[tuple[Number, Number] | None, Field(strict=False)] = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "StimulusTable":
+        if (self.column is None) == (self.plus is None) or (self.plus is None) != (
+            self.minus is None
+        ):
+            raise ValueError("give 'column', or 'plus' and 'minus'")
+        if self.missing is not None and self.minus is None:
+            raise ValueError("'missing' is for a difference of two columns")
+        return self
+
+
+class RegressorTable(TomlTable):
+    """``[[regressors]]``: kind, name, and for a stimulus its column and scale."""
+
+    kind: RegressorKind
+    name: Text | None = None
+    column: Text | None = None
+    scale: Number | None = None
+    prior_scale: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _stimulus_only(self) -> "RegressorTable":
+        if self.kind != "stimulus" and (self.column, self.scale) != (None, None):
+            raise ValueError("'column' and 'scale' are for the kind stimulus")
+        return self
+
+
+class MaskTable(TomlTable):
+    """``mask_unless``: a column of the trial table and what its values have to be."""
+
+    column: Text
+    min: Number | None = None
+    max: Number | None = None
+    values: Codes = ()
+
+    @model_validator(mode="after")
+    def _some(self) -> "MaskTable":
+        if (self.min is None and self.max is None) == (not self.values):
+            raise ValueError("give 'min' and/or 'max', or 'values'")
+        return self
+
+
+class RuleTable(TomlTable):
+    """``[[rules]]``: one rule each; they run in the order of the file."""
+
+    session_blocks: Numbers | None = None
+    min_sessions: Annotated[int, Field(ge=1)] | None = None
+    keep_blocks: Numbers | None = None
+    no_choice_fewer_than: Annotated[int, Field(ge=1)] | None = None
+    mask_unless: MaskTable | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "RuleTable":
+        if len(self.model_fields_set) != 1:
+            raise ValueError("give one rule in each [[rules]]")
+        return self
+
+
+class TaskFile(TomlTable):
+    """All that a task file may say, once what it extends is filled in."""
+
+    title: Text
+    columns: ColumnsTable
+    choices: ChoicesTable
+    feedback: FeedbackTable = FeedbackTable()
+    extras: dict[Text, Text] = Field(default_factory=dict)
+    labels: dict[Text, Text] = Field(default_factory=dict)
+    stimuli: Annotated[tuple[StimulusTable, ...], Field(min_length=1, strict=False)]
+    regressors: Annotated[tuple[RegressorTable, ...], Field(min_length=1, strict=False)]
+    rules: Annotated[tuple[RuleTable, ...], Field(strict=False)] = ()

@@ -1,0 +1,276 @@
+"""What an experiment is, as values: columns, choices, inclusion rules and regressors.
+
+Reading these from TOML is ``tasks/load.py``; nothing here opens a file.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+RegressorKind = Literal["stimulus", "bias", "previous_choice", "wsls", "previous_choice_outcome"]
+#: A code as it stands in the data: text, or a number (a truth value is 0 or 1).
+Code = str | float
+
+#: Standard deviation of a weight's Gaussian prior where the task names none, by kind: wide for
+#: the stimulus, whose weight a narrow prior shrinks, narrow for history.
+PRIOR_SCALES: dict[RegressorKind, float] = {
+    "stimulus": 10.0,
+    "bias": 3.0,
+    "previous_choice": 2.0,
+    "wsls": 2.0,
+    "previous_choice_outcome": 2.0,
+}
+
+#: Regressors that need the outcome of earlier trials.
+OUTCOME_KINDS: tuple[RegressorKind, ...] = ("wsls", "previous_choice_outcome")
+
+
+@dataclass(frozen=True)
+class Stimulus:
+    """One stimulus column of the trial table: a source column, or the difference of two.
+
+    Attributes
+    ----------
+    name, label
+        Name of the column in the trial table, and what an axis calls it.
+    plus, minus
+        Source columns; the value is ``plus - minus - center`` (``minus`` may be absent).
+    center
+        Value of the source that counts as zero evidence.
+    missing
+        What stands for one missing side of a difference; None leaves the difference unknown.
+    range
+        Lowest and highest value that make sense, for checks; None where there is no bound.
+    """
+
+    name: str
+    label: str
+    plus: str
+    minus: str | None = None
+    center: float = 0.0
+    missing: float | None = None
+    range: tuple[float, float] | None = None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Source columns it is made of."""
+        return (self.plus,) if self.minus is None else (self.plus, self.minus)
+
+
+@dataclass(frozen=True)
+class ResponseTime:
+    """How the response time comes about: a column of its own, or last time minus first time.
+
+    With ``start`` and ``end`` (Ashwood et al. 2022): the earliest of the ``end`` times minus
+    the earliest of the ``start`` times of a trial, over the columns that a session has.
+    """
+
+    column: str | None = None
+    start: tuple[str, ...] = ()
+    end: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Source columns it is made of."""
+        return (self.column,) if self.column is not None else self.start + self.end
+
+
+@dataclass(frozen=True)
+class Regressor:
+    """One regressor of the design; ``previous_choice`` is several columns for C > 2 choices.
+
+    The value of a stimulus is ``column * scale``: fixed numbers, never statistics of the data.
+    """
+
+    kind: RegressorKind
+    name: str
+    prior_scale: float
+    column: str | None = None
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class SessionBlocks:
+    """A session counts only if the blocks that occur in it are exactly these."""
+
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class MinSessions:
+    """A subject counts only with at least this many sessions left at this point."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class KeepBlocks:
+    """Only trials of these blocks are part of the chain."""
+
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class FewNoChoice:
+    """A session counts only with fewer than this many chain trials without a choice."""
+
+    fewer_than: int
+
+
+@dataclass(frozen=True)
+class MaskUnless:
+    """A chain trial's choice is masked unless the column lies in range, or is one of the values.
+
+    An unknown value is masked too. ``column`` is any column of the trial table.
+    """
+
+    column: str
+    min: float | None = None
+    max: float | None = None
+    values: tuple[Code, ...] = ()
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A further column of the trial table: numbers, or text (``is_text``)."""
+
+    name: str
+    source: str
+    is_text: bool = False
+
+
+Rule = SessionBlocks | MinSessions | KeepBlocks | FewNoChoice | MaskUnless
+
+
+@dataclass(frozen=True)
+class Task:
+    """An experiment: how its files read, what counts, and which regressors its design has.
+
+    Attributes
+    ----------
+    name, title
+        Short name, and one line for people.
+    choices
+        Names of the classes 0..C-1, in class order.
+    baseline_class_idx
+        Class whose logit is fixed at zero.
+    subject_column, session_columns, choice_column
+        Source columns; several session columns are joined by ``_``. ALF folders name subject
+        and session by themselves.
+    choice_codes, no_choice_codes
+        Codes of each class, and those that say that no choice was made (an empty value always
+        does).
+    feedback_column, rewarded_codes, unrewarded_codes
+        Where the outcome stands and how it is coded; column None where there is none.
+    feedback_sign_of
+        Stimulus whose sign is the correct side (positive: class 1), for two choices without an
+        outcome column; at zero the outcome is unknown.
+    response_time, block_column
+        Sources of response time and block; None where there is none.
+    stimuli
+        Stimulus columns; the first is the main one, the x axis of psychometric curves.
+    extras
+        Further columns of the trial table.
+    rules
+        Inclusion rules, applied in this order.
+    regressors
+        Emission regressors, in the order of the design's columns.
+    source
+        The file it came from, for messages.
+    """
+
+    name: str
+    title: str
+    choices: tuple[str, ...]
+    baseline_class_idx: int
+    subject_column: str
+    session_columns: tuple[str, ...]
+    choice_column: str
+    choice_codes: tuple[tuple[Code, ...], ...]
+    no_choice_codes: tuple[Code, ...]
+    feedback_column: str | None
+    rewarded_codes: tuple[Code, ...]
+    unrewarded_codes: tuple[Code, ...]
+    feedback_sign_of: str | None
+    response_time: ResponseTime | None
+    block_column: str | None
+    stimuli: tuple[Stimulus, ...]
+    extras: tuple[Extra, ...]
+    rules: tuple[Rule, ...]
+    regressors: tuple[Regressor, ...]
+    source: str = field(default="", repr=False, compare=False)
+
+    @property
+    def num_classes(self) -> int:
+        """C, the number of choices."""
+        return len(self.choices)
+
+    @property
+    def has_feedback(self) -> bool:
+        """Whether the task says where outcomes come from."""
+        return self.feedback_column is not None or self.feedback_sign_of is not None
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """Columns of the files that it reads, but for subject and session."""
+        names = [self.choice_column, self.feedback_column, self.block_column]
+        names += [source for stimulus in self.stimuli for source in stimulus.sources]
+        names += self.response_time.sources if self.response_time else ()
+        names += [extra.source for extra in self.extras]
+        return tuple(dict.fromkeys(name for name in names if name is not None))
+
+    @property
+    def needed_columns(self) -> tuple[str, ...]:
+        """Those of ``source_columns`` that a session cannot do without."""
+        used = {regressor.column for regressor in self.regressors}
+        names = [self.choice_column]
+        names += [source for stimulus in self.stimuli for source in stimulus.sources]
+        names += [self.feedback_column] if self.feedback_column and self.needs_feedback else []
+        names += [self.block_column] if self.block_column and self.needs_block else []
+        names += [extra.source for extra in self.extras if extra.name in used]
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def needs_feedback(self) -> bool:
+        """Whether something is computed from the recorded outcomes."""
+        asked = any(isinstance(r, MaskUnless) and r.column == "feedback" for r in self.rules)
+        return asked or any(r.kind in OUTCOME_KINDS for r in self.regressors)
+
+    @property
+    def needs_block(self) -> bool:
+        """Whether a rule is about blocks."""
+        return any(isinstance(r, SessionBlocks | KeepBlocks) for r in self.rules)
+
+    @property
+    def stimulus_column(self) -> str:
+        """Main stimulus column of the trial table."""
+        return self.stimuli[0].name
+
+    @property
+    def stimulus_label(self) -> str:
+        """What an axis calls the main stimulus."""
+        return self.stimuli[0].label
+
+    def columns_of(self, regressor: Regressor) -> tuple[str, ...]:
+        """Names of the design columns of one regressor: one, or one per non-baseline choice."""
+        per_choice = regressor.kind in ("previous_choice", "previous_choice_outcome")
+        if per_choice and self.num_classes > 2:
+            others = [n for c, n in enumerate(self.choices) if c != self.baseline_class_idx]
+            return tuple(f"{regressor.name}_{name}" for name in others)
+        return (regressor.name,)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the M design columns, in order."""
+        return tuple(name for r in self.regressors for name in self.columns_of(r))
+
+    @property
+    def stimulus_features(self) -> tuple[str, ...]:
+        """Names of the design columns that carry a stimulus."""
+        return tuple(r.name for r in self.regressors if r.kind == "stimulus")
+
+    @property
+    def prior_scales(self) -> np.ndarray:
+        """Prior standard deviation of each design column's weights, float64 (M,)."""
+        return np.array([r.prior_scale for r in self.regressors for _ in self.columns_of(r)])

@@ -1,0 +1,208 @@
+"""Reader of ALF/ONE folders: ``<lab>/Subjects/<subject>/<date>/<number>/alf/_ibl_trials.*``.
+
+The root may be the folder of the labs, one lab's folder, or its ``Subjects`` folder. Attributes
+are single ``.npy`` files or columns of ``_ibl_trials.table.pqt``; file names may carry a UUID
+before their extension, as a ONE cache names them. Nothing is ever unpickled.
+"""
+
+import hashlib
+import io
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from glmhmm_core.errors import InputError
+from glmhmm_core.tasks.task import Task
+from glmhmm_core.trials.files import AnyPath, FileMemory, Stamped, Unreadable, entries, sha256
+from glmhmm_core.trials.report import ReportRow
+from glmhmm_core.trials.sessions import RawSession
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_NUMBER = re.compile(r"\d+")
+
+_digest = FileMemory(lambda file: sha256(file.path))
+
+
+class _Folder(NamedTuple):
+    """One session's folder, with its trial files by attribute (``table`` for the table)."""
+
+    session: str
+    path: AnyPath
+    files: dict[str, list[Stamped]]
+
+
+@dataclass(frozen=True)
+class AlfSource:
+    """The sessions below a root, in ALF folders."""
+
+    root: AnyPath
+    task: Task
+
+    @cached_property
+    def _homes(self) -> dict[str, list[AnyPath]]:
+        """Folders of each subject: one, unless two labs have the same name."""
+        found: dict[str, list[AnyPath]] = defaultdict(list)
+        for subjects in _subjects_folders(self.root):
+            for entry in entries(subjects):
+                if entry.file is None:
+                    found[entry.name].append(entry.path)
+        return dict(found)
+
+    def subjects(self) -> tuple[list[str], list[ReportRow]]:
+        """Names of the subjects, and what is refused as a whole."""
+        clashes = {name: homes for name, homes in self._homes.items() if len(homes) > 1}
+        rows = [
+            ReportRow(
+                "subject",
+                "duplicate_subject",
+                f"{' and '.join(map(self._place, homes))} have the same name: rename one, or give "
+                "the folder of one lab",
+                name,
+            )
+            for name, homes in clashes.items()
+        ]
+        return [name for name in self._homes if name not in clashes], rows
+
+    def files(self, subject: str) -> list[Stamped]:
+        """Trial files of a subject that the task reads, in the order of their sessions."""
+        return [
+            file
+            for folder in self._sessions(subject)
+            for attribute in sorted(folder.files)
+            for file in folder.files[attribute]
+        ]
+
+    def digest(self, subject: str, files: Sequence[Stamped]) -> str:
+        """SHA-256 of the files' bytes and of their places below the subject's folder."""
+        home = str(self._homes[subject][0])
+        total = hashlib.sha256()
+        for file in files:
+            place = str(file.path).removeprefix(home).replace("\\", "/")
+            try:
+                content = _digest(file)
+            except OSError:
+                content = "unreadable"
+            total.update(f"{place}\n{content}\n".encode())
+        return total.hexdigest()
+
+    def read(self, subject: str) -> tuple[list[RawSession], list[ReportRow]]:
+        """Read all sessions in chronological order, and say which folders are none."""
+        rows = [
+            ReportRow(
+                "file",
+                "unknown_folder",
+                f"{self._place(entry.path)} is not used, its name is no date: write it YYYY-MM-DD",
+                subject,
+            )
+            for entry in entries(self._homes[subject][0])
+            if entry.file is None and not _DATE.fullmatch(entry.name)
+        ]
+        sessions = []
+        for folder in self._sessions(subject):
+            place = self._place(folder.path)
+            if folder.files:
+                columns, defects = _read_columns(folder.files, frozenset(self.task.source_columns))
+                sessions.append(RawSession(subject, folder.session, place, columns, defects))
+            else:
+                reason = f"{place} holds no _ibl_trials file that the task reads: add them"
+                rows.append(ReportRow("session", "no_files", reason, subject, folder.session))
+        return sessions, rows
+
+    @cached_property
+    def _names(self) -> re.Pattern[str]:
+        """Names of the files that the task reads; one of the groups is the attribute."""
+        attributes = "|".join(map(re.escape, self.task.source_columns))
+        uuid = r"(?:\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?"
+        return re.compile(
+            rf"_ibl_trials\.(?:(table){uuid}\.(?:pqt|parquet)|({attributes}){uuid}\.npy)"
+        )
+
+    def _sessions(self, subject: str) -> Iterator[_Folder]:
+        """List the session folders of a subject by date and number."""
+        for day in entries(self._homes[subject][0], _DATE):
+            numbers = entries(day.path, _NUMBER) if day.file is None else ()
+            for number in sorted(numbers, key=lambda entry: int(entry.name)):
+                alf = number.path / "alf"
+                files: dict[str, list[Stamped]] = defaultdict(list)
+                for entry in entries(alf, self._names) if alf.is_dir() else ():
+                    match = self._names.fullmatch(entry.name)
+                    if match and entry.file:
+                        files[match[1] or match[2]].append(entry.file)
+                yield _Folder(f"{day.name}_{int(number.name):03d}", alf, dict(files))
+
+    def _place(self, path: AnyPath) -> str:
+        """Where a path is below the root."""
+        return str(path).removeprefix(str(self.root)).strip("/\\") or str(path)
+
+
+def _subjects_folders(root: AnyPath) -> list[AnyPath]:
+    """Find the ``Subjects`` folders that a root stands for."""
+    if root.name == "Subjects":
+        return [root]
+    if (root / "Subjects").is_dir():
+        return [root / "Subjects"]
+    labs = [entry.path / "Subjects" for entry in entries(root) if entry.file is None]
+    found = [folder for folder in labs if folder.is_dir()]
+    if not found:
+        raise InputError(
+            "no <lab>/Subjects folder below it",
+            where=str(root),
+            remedy="Give the folder of the labs, or of one lab, as ALF has them.",
+        )
+    return found
+
+
+def _read_columns(
+    files: dict[str, list[Stamped]], wanted: frozenset[str]
+) -> tuple[dict[str, pl.Series], dict[str, str]]:
+    """Read the wanted attributes of one session, and say what is wrong with which."""
+    columns: dict[str, pl.Series] = {}
+    defects: dict[str, str] = {}
+    for attribute in sorted(files, key=lambda name: name != "table"):
+        try:
+            found = _read_attribute(attribute, files[attribute], wanted)
+        except Unreadable as error:
+            missed = wanted if attribute == "table" else {attribute}
+            defects |= dict.fromkeys(missed, str(error))
+            continue
+        for name, column in found.items():
+            defects.pop(name, None)  # of a table that could not be read
+            if name in columns and not columns[name].equals(column):
+                defects[name] = f"the table and the file of {name!r} disagree: remove one"
+            columns[name] = column
+    return columns, defects
+
+
+def _read_attribute(
+    attribute: str, files: Sequence[Stamped], wanted: frozenset[str]
+) -> dict[str, pl.Series]:
+    names = [file.path.name for file in files]
+    if len(files) > 1:
+        raise Unreadable(f"{' and '.join(names)} hold the same: remove all but one")
+    try:
+        data = files[0].path.read_bytes()
+        if attribute == "table":
+            table = pl.read_parquet(io.BytesIO(data))
+            return {name: table[name] for name in table.columns if name in wanted}
+        return {attribute: _to_series(attribute, np.load(io.BytesIO(data), allow_pickle=False))}
+    except Exception as error:  # a broken file makes numpy and polars raise almost anything
+        what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise Unreadable(
+            f"{names[0]} cannot be read ({what.strip(': ')}): copy it again from its source"
+        ) from error
+
+
+def _to_series(name: str, array: np.ndarray) -> pl.Series:
+    """Take an array of one value per trial, (T,) or (T, 1)."""
+    if not isinstance(array, np.ndarray) or array.shape not in {(array.size,), (array.size, 1)}:
+        raise ValueError(f"not one value per trial but shape {getattr(array, 'shape', None)}")
+    if array.dtype.kind not in "biufU":
+        raise ValueError(f"values of type {array.dtype}")
+    plain = {"f": np.float64, "i": np.int64, "u": np.uint64}.get(array.dtype.kind)
+    return pl.Series(name, array.ravel() if plain is None else array.ravel().astype(plain))

@@ -1,0 +1,103 @@
+"""Cleaning: the exclusions of the study, then the rules of the task, with a report of each."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import polars as pl
+
+from glmhmm_core.tasks.task import Task
+from glmhmm_core.trials.report import ReportRow, report_frame
+from glmhmm_core.trials.rules import Ruled, apply_rule, drop_sessions, drop_subject, mask
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A session, or a whole subject (``session`` None), left out by hand with its reason."""
+
+    subject: str
+    session: str | None
+    reason: str
+
+
+def clean(
+    trials: pl.DataFrame, task: Task, exclusions: Sequence[Exclusion] = ()
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Apply the exclusions by hand, then the task's rules in their order, to one subject.
+
+    Parameters
+    ----------
+    trials
+        One subject's trials as ``read_subject`` gives them.
+    task
+        Its rules and regressors.
+    exclusions
+        Of any subjects; those of other subjects are passed over.
+
+    Returns
+    -------
+    cleaned : DataFrame
+        All trials of the sessions kept, as recorded, with ``CLEANING_SCHEMA`` added. Empty if
+        the subject is dropped.
+    report : DataFrame
+        ``REPORT_SCHEMA``: one row per subject, session or run of trials dropped or masked.
+
+    Notes
+    -----
+    A chain trial whose stimulus is unknown is masked: its regressors cannot be computed, but its
+    choice is still the history of the next trials.
+    """
+    table = trials.with_columns(in_chain=pl.lit(True), masked=pl.lit(False))
+    report: list[ReportRow] = []
+    if trials.is_empty():
+        return table, report_frame(report)
+    subject = trials["subject"][0]
+    own = [exclusion for exclusion in exclusions if exclusion.subject == subject]
+    steps: list[Callable[[pl.DataFrame], Ruled]] = [
+        partial(_exclude, exclusions=own),
+        *(partial(apply_rule, rule=rule) for rule in task.rules),
+        _drop_chainless,
+        partial(_mask_unknown_stimuli, task=task),
+    ]
+    for step in steps:
+        if table.is_empty():
+            break
+        table, rows = step(table)
+        report += rows
+    if table.is_empty() and not any(row.level == "subject" for row in report):
+        reason = f"none of its {trials['session'].n_unique()} sessions is left"
+        report.append(ReportRow("subject", "no_sessions", reason, subject, n_trials=len(trials)))
+    return table, report_frame(report)
+
+
+def _exclude(trials: pl.DataFrame, exclusions: Sequence[Exclusion]) -> Ruled:
+    rows: list[ReportRow] = []
+    there = set(trials["session"])
+    reasons: dict[str, str] = {}
+    for exclusion in exclusions:
+        if exclusion.session is None:
+            return drop_subject(trials, f"excluded by hand: {exclusion.reason}", "excluded")
+        if exclusion.session in there:
+            reasons[exclusion.session] = f"excluded by hand: {exclusion.reason}"
+        else:
+            reason = "the study excludes it, but no such session was read: correct its name there"
+            rows.append(
+                ReportRow("session", "excluded", reason, exclusion.subject, exclusion.session)
+            )
+    table, dropped = drop_sessions(trials, reasons, "excluded")
+    return table, dropped + rows
+
+
+def _drop_chainless(trials: pl.DataFrame) -> Ruled:
+    counts = trials.group_by("session", maintain_order=True).agg(pl.col("in_chain").any()).rows()
+    reasons = {session: "no trial of it is left" for session, some in counts if not some}
+    return drop_sessions(trials, reasons, "empty_session")
+
+
+def _mask_unknown_stimuli(trials: pl.DataFrame, task: Task) -> Ruled:
+    rows: list[ReportRow] = []
+    for column in dict.fromkeys(r.column for r in task.regressors if r.column is not None):
+        where = pl.col(column).is_null()
+        trials, more = mask(trials, where, f"{column} is unknown", "unknown_stimulus")
+        rows += more
+    return trials, rows

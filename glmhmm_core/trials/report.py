@@ -1,0 +1,36 @@
+"""The report of what was dropped or altered: a row per subject, session, file or trial run."""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+import polars as pl
+
+#: ``level`` is file, subject, session or trial; a run of consecutive trials is one row.
+REPORT_SCHEMA: dict[str, pl.DataType] = {
+    "subject": pl.String(),
+    "session": pl.String(),  # null for a whole subject
+    "level": pl.String(),
+    "first_trial": pl.Int64(),  # null unless level is trial
+    "last_trial": pl.Int64(),
+    "n_trials": pl.Int64(),  # trials concerned
+    "rule": pl.String(),  # short name of the rule, e.g. min_sessions
+    "reason": pl.String(),  # one sentence for a person
+}
+
+
+class ReportRow(NamedTuple):
+    """One row of a report; fields as in ``REPORT_SCHEMA``."""
+
+    level: Literal["file", "subject", "session", "trial"]
+    rule: str
+    reason: str
+    subject: str | None = None
+    session: str | None = None
+    first_trial: int | None = None
+    last_trial: int | None = None
+    n_trials: int | None = None
+
+
+def report_frame(rows: Iterable[ReportRow]) -> pl.DataFrame:
+    """Rows as a table of ``REPORT_SCHEMA``, in the order given."""
+    return pl.DataFrame([row._asdict() for row in rows], schema=REPORT_SCHEMA)

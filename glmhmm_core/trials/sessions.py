@@ -1,0 +1,300 @@
+"""From the columns of one session, as a reader found them, to rows of the canonical table.
+
+What every format shares belongs here: which columns a session cannot do without, what a column
+of another length or with impossible values does, and how quantities are computed. Opening files
+does not.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from glmhmm_core.tasks.task import Code, Stimulus, Task
+from glmhmm_core.trials.report import ReportRow
+from glmhmm_core.trials.response_times import from_event_times
+from glmhmm_core.trials.schema import TRIAL_SCHEMA
+from glmhmm_core.trials.values import Converted, to_classes, to_numbers, to_text
+
+#: Values of one column: one per trial, the same for all, or none known.
+Column = np.ndarray | pl.Series | str | None
+
+
+@dataclass(frozen=True)
+class RawSession:
+    """One session as it stands in its files.
+
+    Attributes
+    ----------
+    subject, session
+        Its keys.
+    place
+        Where it stands, for messages.
+    columns
+        Source columns by name, of one entry per trial (or of another length, if it is ragged).
+    defects
+        What is wrong with source columns that could not be read, by name.
+    rows
+        Row of its file that each trial stands in, from 1 below the header; None for formats
+        with one file per column.
+    fault
+        What makes the whole session unusable, or None.
+    """
+
+    subject: str
+    session: str
+    place: str
+    columns: Mapping[str, pl.Series]
+    defects: Mapping[str, str]
+    rows: Sequence[int] | None = None
+    fault: str | None = None
+
+
+def trial_schema(task: Task) -> dict[str, pl.DataType]:
+    """Columns of a task's trial table: the canonical ones, its stimuli, its extras."""
+    stimuli = {stimulus.name: pl.Float64() for stimulus in task.stimuli}
+    extras = {e.name: pl.String() if e.is_text else pl.Float64() for e in task.extras}
+    return {**TRIAL_SCHEMA, **stimuli, **extras}
+
+
+def to_trials(raw: RawSession, task: Task) -> tuple[pl.DataFrame | None, list[ReportRow]]:
+    """Make a session canonical, or say why it cannot be used.
+
+    Returns
+    -------
+    trials : DataFrame of ``trial_schema``, or None
+        None if choice, stimulus, feedback or block make the session unusable.
+    report
+        Rows of level session: why it was dropped, or which columns were set to null.
+    """
+    try:
+        return _Session(raw, task).convert()
+    except _Unusable as found:
+        n_trials = max((len(column) for column in raw.columns.values()), default=None)
+        reason = f"{found.reason} ({raw.place}): the session is left out"
+        return None, [
+            ReportRow("session", found.rule, reason, raw.subject, raw.session, n_trials=n_trials)
+        ]
+
+
+class _Unusable(Exception):
+    def __init__(self, rule: str, reason: str) -> None:
+        self.rule, self.reason = rule, reason
+
+
+class _Session:
+    """The conversion of one session: what was noticed so far, and the number of its trials."""
+
+    def __init__(self, raw: RawSession, task: Task) -> None:
+        self.raw, self.task = raw, task
+        self.notes: list[ReportRow] = []
+        self.absent: list[str] = []
+        self.n_trials = 0
+
+    def convert(self) -> tuple[pl.DataFrame, list[ReportRow]]:
+        """All columns of the table, essential ones first."""
+        raw, task = self.raw, self.task
+        if raw.fault is not None:
+            raise _Unusable("unreadable", raw.fault)
+        choice = self._choice()
+        stimuli = {stimulus.name: self._stimulus(stimulus) for stimulus in task.stimuli}
+        feedback = self._feedback(choice, stimuli)
+        block = self._block()
+        extras = {e.name: self._extra(e.source, e.name, e.is_text) for e in task.extras}
+        columns: dict[str, Column] = {
+            "subject": raw.subject,
+            "session": raw.session,
+            "trial": np.arange(self.n_trials),
+            "choice": choice,
+            "feedback": feedback,
+            "response_time": self._response_time(choice),
+            "block": block,
+            **stimuli,
+            **extras,
+        }
+        if self.absent:
+            self._note("missing_column", f"no column {', '.join(self.absent)}: left empty")
+        return self._table(columns), self.notes
+
+    def _table(self, columns: Mapping[str, Column]) -> pl.DataFrame:
+        """Put the columns in the types of the schema, NaN as null."""
+        exprs = []
+        for name, dtype in trial_schema(self.task).items():
+            column = columns[name]
+            value = pl.lit(column if isinstance(column, str | None) else pl.Series(column))
+            if isinstance(column, np.ndarray) and column.dtype.kind == "f":
+                value = value.fill_nan(None)
+            exprs.append(value.cast(dtype).alias(name))
+        return pl.select(*exprs)
+
+    def _choice(self) -> np.ndarray:
+        task, source = self.task, self.task.choice_column
+        if source in self.raw.columns:
+            self.n_trials = len(self.raw.columns[source])
+        column = self._essential(source, "choices")
+        if not self.n_trials:
+            raise _Unusable("empty_session", "it has no trials")
+        classes: dict[Code, int | None] = dict.fromkeys(task.no_choice_codes)
+        for index, codes in enumerate(task.choice_codes):
+            classes.update(dict.fromkeys(codes, index))
+        return self._checked(source, column, to_classes(column, classes), "choice_codes", CHOICES)
+
+    def _stimulus(self, stimulus: Stimulus) -> np.ndarray:
+        sides = [self._numbers(source, "the stimulus") for source in stimulus.sources]
+        if stimulus.missing is not None:
+            unknown = np.all(np.isnan(sides), axis=0)
+            sides = [np.where(np.isnan(s) & ~unknown, stimulus.missing, s) for s in sides]
+        return (
+            np.subtract(*sides) - stimulus.center if len(sides) == 2 else sides[0] - stimulus.center
+        )
+
+    def _feedback(self, choice: np.ndarray, stimuli: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        task, source = self.task, self.task.feedback_column
+        if task.feedback_sign_of is not None:
+            outcome = (2 * choice - 1) * np.sign(stimuli[task.feedback_sign_of])
+            return np.where(outcome == 0, np.nan, outcome)
+        if source is None or not self._there(source, "outcomes"):
+            return None
+        column = self._essential(source, "outcomes")
+        classes: dict[Code, int | None] = dict.fromkeys(task.unrewarded_codes, -1)
+        classes |= dict.fromkeys(task.rewarded_codes, 1)
+        return self._checked(source, column, to_classes(column, classes), "feedback_codes", OUTCOME)
+
+    def _block(self) -> np.ndarray | None:
+        source = self.task.block_column
+        if source is None or not self._there(source, "blocks"):
+            return None
+        return self._numbers(source, "blocks")
+
+    def _extra(self, source: str, name: str, is_text: bool) -> np.ndarray | pl.Series | None:
+        if source in self.task.needed_columns:
+            return self._numbers(source, f"the regressor {name}")
+        column = self._optional(source)
+        if column is None or is_text:
+            return None if column is None else to_text(column)
+        return self._numbers_or_none(source, column)
+
+    def _response_time(self, choice: np.ndarray) -> np.ndarray | None:
+        wanted = self.task.response_time
+        if wanted is None:
+            return None
+        if wanted.column is not None:
+            column = self._optional(wanted.column)
+            return None if column is None else self._numbers_or_none(wanted.column, column)
+        starts, ends = (
+            [
+                numbers
+                for source in sources
+                if (column := self._optional(source, note=False)) is not None
+                and (numbers := self._numbers_or_none(source, column)) is not None
+            ]
+            for sources in (wanted.start, wanted.end)
+        )
+        if not starts or not ends:
+            needed = wanted.end if starts else wanted.start
+            self._note("response_time", f"none of {', '.join(needed)}: response times are unknown")
+            return None
+        times = from_event_times(starts, ends)
+        if times.problem is not None:
+            self._note("response_time", f"response times are unknown: {times.problem}")
+        elif times.ends_before_start.any():
+            trials = np.flatnonzero(times.ends_before_start)
+            some = ", ".join(map(str, trials[:5])) + (", ..." if len(trials) > 5 else "")
+            self._note(
+                "response_time",
+                f"response times of trials that end before their start are unknown: {some}",
+            )
+        return np.where(np.isnan(choice), np.nan, times.seconds)
+
+    # -- how a source column is taken -----------------------------------------------------------
+
+    def _there(self, source: str, what: str) -> bool:
+        """Whether a column is there or has to be; note the absence of one that has not."""
+        raw = self.raw
+        if source in raw.columns or source in raw.defects or source in self.task.needed_columns:
+            return True
+        self.absent.append(f"{source} ({what})")
+        return False
+
+    def _essential(self, source: str, what: str) -> pl.Series:
+        """Take a column that the session cannot do without."""
+        if source in self.raw.defects:
+            raise _Unusable("unreadable", self.raw.defects[source])
+        if source not in self.raw.columns:
+            raise _Unusable(
+                "missing_column",
+                f"there is no {source!r}, which holds {what}; add it, or map it in [columns] of "
+                "the task",
+            )
+        column = self.raw.columns[source]
+        if len(column) != self.n_trials:
+            raise _Unusable(
+                "ragged",
+                f"{source!r} has {len(column)} values, {self.task.choice_column!r} has "
+                f"{self.n_trials}; extract them again, one value per trial",
+            )
+        return column
+
+    def _numbers(self, source: str, what: str) -> np.ndarray:
+        column = self._essential(source, what)
+        return self._checked(source, column, to_numbers(column), "not_numeric", NUMBER)
+
+    def _checked(
+        self, source: str, column: pl.Series, converted: Converted, rule: str, remedy: str
+    ) -> np.ndarray:
+        """Give up the session if a value of the column could not be converted."""
+        if converted.first_bad is not None:
+            raise _Unusable(rule, self._bad_value(source, column, converted.first_bad, remedy))
+        return converted.values
+
+    def _bad_value(self, source: str, column: pl.Series, row: int, remedy: str) -> str:
+        at = f"trial {row}"
+        if self.raw.rows is not None:
+            at = f"row {self.raw.rows[row]}"
+        value = column[row]
+        return f"{source!r} is {value!r} at {at}; {remedy}"
+
+    def _optional(self, source: str, note: bool = True) -> pl.Series | None:
+        """Take a column that may be null for a session, with a note that says why."""
+        if source in self.raw.defects:
+            self._note("unreadable", f"{self.raw.defects[source]}: {source!r} is left empty")
+            return None
+        column = self.raw.columns.get(source)
+        if column is None:
+            self.absent.extend([source] if note else [])
+        elif len(column) != self.n_trials:
+            self._note(
+                "ragged",
+                f"{source!r} has {len(column)} values for {self.n_trials} trials: it is not used; "
+                "extract it again",
+            )
+            return None
+        return column
+
+    def _numbers_or_none(self, source: str, column: pl.Series) -> np.ndarray | None:
+        converted = to_numbers(column)
+        if converted.first_bad is None:
+            return converted.values
+        problem = self._bad_value(source, column, converted.first_bad, NUMBER)
+        self._note("not_numeric", f"{problem}; the column is left empty for this session")
+        return None
+
+    def _note(self, rule: str, reason: str) -> None:
+        raw = self.raw
+        self.notes.append(
+            ReportRow(
+                "session",
+                rule,
+                f"{reason} ({raw.place})",
+                raw.subject,
+                raw.session,
+                n_trials=self.n_trials,
+            )
+        )
+
+
+#: What to do about a value that cannot be.
+NUMBER = "write a number, or nothing"
+CHOICES = "the task knows no such code: correct it, or add it to [choices]"
+OUTCOME = "the task knows no such code: correct it, or add it to [feedback]"

@@ -1,0 +1,150 @@
+"""Checks: each finds its trouble, names the subject, and is silent without it."""
+
+from dataclasses import replace
+
+import dagster as dg
+import numpy as np
+import polars as pl
+import pytest
+from tracked_fits import make_fits
+
+from glmhmm_assets.defs.checks import check_cleaning, check_fits, shown_fit
+from glmhmm_assets.io_managers import KeepStored
+from glmhmm_core.fitting.result import Excluded, SubjectFits
+from glmhmm_core.trials.report import ReportRow, report_frame
+
+NO_ROWS = report_frame([])
+
+
+@pytest.fixture
+def study(make_home):
+    return make_home().study
+
+
+def found(results: list[dg.AssetCheckResult]) -> dict[str, list[dict[str, str]]]:
+    """What each check that did not pass lists."""
+    for result in results:
+        assert result.severity == dg.AssetCheckSeverity.WARN
+        assert result.passed == (result.metadata["subjects"].value == 0)
+    return {
+        result.check_name: [record.data for record in result.metadata["list"].records]
+        for result in results
+        if not result.passed
+    }
+
+
+def good_fits(subject: str = "a", **more) -> SubjectFits:
+    """Fits that nothing is wrong with."""
+    fits = make_fits(subject, **more)
+    return replace(
+        fits,
+        fits=tuple(
+            replace(
+                fit,
+                restart_objectives=np.zeros(4),
+                restart_converged=np.ones(4, bool),
+                smoothed_state_probs=np.full((60, fit.num_states), 1 / fit.num_states),
+            )
+            for fit in fits.fits
+        ),
+    )
+
+
+def with_fit(fits: SubjectFits, index: int, **changes) -> SubjectFits:
+    changed = list(fits.fits)
+    changed[index] = replace(changed[index], **changes)
+    return replace(fits, fits=tuple(changed))
+
+
+def test_good_fits_pass_everything(study):
+    assert found(check_fits(study, {"a": good_fits()})) == {}
+
+
+def test_a_subject_without_fits_and_one_without_all_are_listed(study):
+    fits = {
+        "a": good_fits(),
+        "b": Excluded("b", "too short"),
+        "c": replace(good_fits("c"), notes=("K = 5 is more than its choices bear",)),
+    }
+    assert found(check_fits(study, fits)) == {
+        "subjects_fitted": [
+            {"subject": "b", "what": "too short"},
+            {"subject": "c", "what": "K = 5 is more than its choices bear"},
+        ]
+    }
+
+
+def test_a_fall_of_the_objective_is_found_in_any_restart(study):
+    trace = good_fits()[1].restart_log_probability.copy()
+    trace[2, 3] = trace[2, 4] + 0.5
+    bad = with_fit(good_fits(), 0, restart_log_probability=trace)
+    (line,) = found(check_fits(study, {"a": bad}))["objective_never_decreasing"]
+    assert line == {"subject": "a", "what": "K = 1: fell by up to 0.5 nats"}
+
+
+def test_rounding_and_the_end_of_a_trace_are_no_fall(study):
+    trace = good_fits()[1].restart_log_probability.copy()
+    trace[2, 4] = np.nextafter(trace[2, 3], -np.inf)
+    trace[2, 5:] = np.nan
+    fine = with_fit(good_fits(), 0, restart_log_probability=trace)
+    assert found(check_fits(study, {"a": fine})) == {}
+
+
+def test_a_best_restart_that_did_not_converge_is_listed(study):
+    bad = with_fit(good_fits(), 1, restart_converged=np.array([False, True, True, True]))
+    (line,) = found(check_fits(study, {"a": bad}))["converged"]
+    assert line == {"subject": "a", "what": "K = 2: stopped after 7 iterations"}
+
+
+def test_a_lonely_best_restart_is_listed_but_not_for_one_state(study):
+    lonely = np.array([0.0, -5.0, -5.0, -5.0])
+    bad = with_fit(good_fits(), 1, restart_objectives=lonely)
+    (line,) = found(check_fits(study, {"a": bad}))["restarts_agree"]
+    assert line["what"] == "K = 2: 1 of 4 restarts at the best optimum"
+    fine = with_fit(good_fits(numbers=(1,)), 0, restart_objectives=lonely)
+    assert found(check_fits(study, {"a": fine})) == {}
+
+
+def test_an_empty_state_is_listed(study):
+    held = np.tile([0.97, 0.03], (60, 1))
+    bad = with_fit(good_fits(), 1, smoothed_state_probs=held)
+    (line,) = found(check_fits(study, {"a": bad}))["states_occupied"]
+    assert line == {"subject": "a", "what": "K = 2: state 1 holds 3.0% of the trials"}
+
+
+def test_the_shown_fit_is_the_studys_or_the_nearest_below(study):
+    assert study.figures.num_states == 2
+    assert shown_fit(study, make_fits(numbers=(1, 2, 3))).num_states == 2
+    assert shown_fit(study, make_fits(numbers=(1, 4))).num_states == 1
+    assert shown_fit(study, make_fits(numbers=(3, 4))).num_states == 3
+
+
+def trials(choice: list[int | None], stimulus: list[float | None]) -> pl.DataFrame:
+    return pl.DataFrame({"choice": choice, "signed_contrast": stimulus})
+
+
+def test_choices_and_stimuli_out_of_range_are_listed(make_home):
+    home = make_home()
+    home.edit('"two_afc"', '"ibl_2afc"')
+    tables = {
+        "a": trials([0, 1, None], [-1.0, 1.0, None]),
+        "b": trials([0, 2, -1], [0.0, 0.0, 0.0]),
+        "c": trials([0, 1, 1], [-1.5, 100.0, 0.0]),
+    }
+    assert found(check_cleaning(home.study, tables, NO_ROWS)) == {
+        "choices_in_range": [{"subject": "b", "what": "2 choices outside the task's 2"}],
+        "stimuli_in_range": [
+            {"subject": "c", "what": "2 values of signed_contrast outside -1 to 1"}
+        ],
+    }
+
+
+def test_unusable_files_and_subjects_are_listed_and_kept_ones_are_not(study):
+    refused = report_frame([ReportRow("file", "unreadable", "x.csv: no columns")])
+    tables = {"a": Excluded("a", "nothing left"), "b": KeepStored(Excluded("b", "gone"))}
+    assert found(check_cleaning(study, tables, refused)) == {
+        "files_usable": [
+            {"subject": "", "what": "x.csv: no columns"},
+            {"subject": "a", "what": "nothing left"},
+        ]
+    }

@@ -1,0 +1,361 @@
+"""The command line: what it says, what it leaves behind, and its exit codes."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner
+from filelock import FileLock
+
+from glmhmm_assets.cli import main
+from glmhmm_assets.launcher import by_hand_lock
+from glmhmm_assets.partitions import STUDY_TAG
+from glmhmm_assets.resources.tracker import MlflowTracker
+
+STUDY = """
+title = "Three who choose"
+task = "two_afc"
+
+[sessions]
+path = "sessions/tiny"
+format = "csv"
+quiet_seconds = 0
+
+[model]
+num_states = [1, 2]
+n_restarts = 1
+max_iters = 50
+cv_folds = 0
+"""
+
+
+def write_subject(home: Path, name: str, sessions: int = 2) -> None:
+    rng = np.random.default_rng(sum(map(ord, name)))
+    stimulus = rng.choice([-1.0, -0.5, 0.5, 1.0], 40 * sessions)
+    choice = (rng.random(len(stimulus)) < 1 / (1 + np.exp(-3 * stimulus))).astype(int)
+    table = pl.DataFrame(
+        {
+            "subject": name,
+            "session": np.repeat([f"day_{day}" for day in range(sessions)], 40),
+            "stimulus": stimulus,
+            "choice": choice,
+            "feedback": ((stimulus > 0) == choice).astype(int),
+        }
+    )
+    folder = home / "sessions" / "tiny"
+    folder.mkdir(parents=True, exist_ok=True)
+    table.write_csv(folder / f"{name}.csv")
+
+
+def write_home(home: Path, *names: str) -> Path:
+    (home / "studies").mkdir(parents=True)
+    (home / "studies" / "tiny.toml").write_text(STUDY)
+    for name in names:
+        write_subject(home, name)
+    return home
+
+
+@pytest.fixture
+def call(monkeypatch):
+    """Call the command line on a home; give its exit code and all that it printed."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def call(home: Path, *arguments: str) -> tuple[int, str]:
+        monkeypatch.setenv("DAGSTER_HOME", str(home))
+        result = CliRunner().invoke(main, arguments)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+        assert "Traceback" not in result.output
+        return result.exit_code, result.output
+
+    return call
+
+
+@pytest.mark.parametrize("command", ["run", "check", "ui", "demo"])
+def test_help_teaches(command):
+    assert command in CliRunner().invoke(main, ["--help"]).output
+    told = CliRunner().invoke(main, [command, "--help"]).output
+    assert len(told.split()) > 40
+    if command in ("run", "check"):
+        assert f"glmhmm {command} mice" in told
+        assert "Exit codes:" in told
+
+
+def test_help_is_quick_because_nothing_heavy_is_loaded():
+    heavy = ["dagster", "jax", "mlflow", "matplotlib", "polars", "dynamax"]
+    code = f"import glmhmm_assets.cli, sys; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_an_unknown_study_is_told_with_the_nearest(call, tmp_path, command):
+    code, said = call(write_home(tmp_path / "home", "ann"), command, "tinny")
+    assert code == 2
+    assert "there is no study 'tinny'. Did you mean tiny?" in said
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_broken_study_is_told_with_its_remedy(call, tmp_path, command):
+    home = write_home(tmp_path / "home", "ann")
+    file = home / "studies" / "tiny.toml"
+    file.write_text(file.read_text().replace("n_restarts", "n_restart"))
+    code, said = call(home, command, "tiny")
+    assert code == 2
+    assert "tiny.toml: unknown key 'n_restart' in [model]. Did you mean 'n_restarts'?" in said
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_absent_session_files_are_told(call, tmp_path, command):
+    code, said = call(write_home(tmp_path / "home"), command, "tiny")
+    assert code == 2
+    assert "sessions/tiny" in said
+
+
+def test_check_shows_what_is_kept_and_why_the_rest_is_not(call, tmp_path):
+    home = write_home(tmp_path / "home", "ann", "ben")
+    (home / "sessions" / "tiny" / "bad.csv").write_text("subject,session\nbad,one\n")
+    file = home / "studies" / "tiny.toml"
+    file.write_text(
+        file.read_text() + '[[exclude]]\nsubject = "ben"\nsession = "day_1"\n'
+        'reason = "the [left] lever stuck"\n'
+    )
+    report = tmp_path / "dropped.csv"
+    code, said = call(home, "check", "tiny", "--report", str(report))
+    lines = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line.split()}
+    assert lines["ann"][:4] == ["2", "0", "80", "0"]
+    assert lines["ben"][:4] == ["1", "1", "40", "0"]
+    assert "the [left] lever stuck" in said
+    assert "bad.csv" in said
+    written = pl.read_csv(report)
+    assert "the [left] lever stuck" in written["reason"].str.join(" ").item()
+    assert code in (0, 3)
+    assert {p.name for p in home.iterdir()} == {"dagster.yaml", "sessions", "studies"}  # no more
+
+
+def test_check_says_by_its_exit_code_that_a_subject_is_left_out(call, tmp_path):
+    home = write_home(tmp_path / "home", "ann", "ben")
+    file = home / "studies" / "tiny.toml"
+    file.write_text(file.read_text() + '[[exclude]]\nsubject = "ben"\nreason = "was ill"\n')
+    code, said = call(home, "check", "tiny")
+    assert code == 3
+    (line,) = [line for line in said.splitlines() if line.startswith("ben is left out: ")]
+    assert "was ill" in line
+
+
+def test_a_taken_port_is_told(call, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, said = call(write_home(tmp_path / "home"), "ui", "--dagster-port", port)
+    assert code == 2
+    assert f"--dagster-port: port {port} cannot be used" in said
+
+
+def test_pages_that_are_open_are_not_opened_again(call, tmp_path):
+    home = write_home(tmp_path / "home")
+    with FileLock(home / "ui.lock"):
+        code, said = call(home, "ui")
+    assert code == 2
+    assert "its pages are open already" in said
+
+
+def test_the_demo_says_what_is_missing(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    code, said = call(tmp_path / "home", "demo")
+    assert code == 2
+    assert "psytrack, which is not installed. Run `make setup`" in said
+
+
+@pytest.fixture(scope="module")
+def run_home(tmp_path_factory):
+    """A home whose study five subjects belong to, two of whom were run."""
+    home = write_home(tmp_path_factory.mktemp("cli") / "home", *"abcde")
+    env = {**os.environ, "DAGSTER_HOME": str(home), "COLUMNS": "200"}
+    env.pop("MLFLOW_TRACKING_URI", None)
+    command = [sys.executable, "-c", "from glmhmm_assets.cli import main; main()"]
+    arguments = ["run", "tiny", "-s", "a", "-s", "d"]
+    done = subprocess.run(command + arguments, env=env, capture_output=True, text=True)
+    return home, done
+
+
+def instance_of(home):
+    return dg.DagsterInstance.from_config(str(home))
+
+
+def made(home, asset):
+    with instance_of(home) as instance:
+        return instance.get_materialized_partitions(dg.AssetKey(["tiny", asset]))
+
+
+@pytest.mark.slow
+def test_a_run_makes_everything_for_those_asked_and_nothing_for_others(run_home):
+    home, done = run_home
+    assert done.returncode == 0, done.stdout + done.stderr
+    for asset in ("raw_sessions", "subject_fits", "fit_tracking", "weights", "trial_table"):
+        assert made(home, asset) == {"a", "d"}, asset
+    assert "tiny: subject_fits done in" in done.stdout
+    assert "tiny: 2 subjects have fits" in done.stdout
+    with instance_of(home) as instance:
+        assert instance.get_dynamic_partitions("tiny_subjects") == ["a", "d"]
+        assert instance.get_latest_materialization_event(dg.AssetKey(["tiny", "cohort_summary"]))
+        (run,) = instance.get_runs()
+    assert run.tags[STUDY_TAG] == "tiny"
+
+
+@pytest.mark.slow
+def test_materializations_and_mlflow_runs_point_at_each_other(run_home):
+    home, _ = run_home
+    tracker = MlflowTracker(tracking_uri=f"sqlite:///{home}/mlflow/mlflow.db")
+    client = tracker.prepare()
+    experiment = client.get_experiment_by_name("tiny").experiment_id
+    runs = {
+        (run.data.tags["subject"], run.data.tags["num_states"]): run
+        for run in client.search_runs([experiment])
+    }
+    assert set(runs) == {(s, k) for s in "ad" for k in "12"}
+    with instance_of(home) as instance:
+        (run,) = instance.get_runs()
+        tracking = dg.AssetKey(["tiny", "fit_tracking"])
+        records = instance.fetch_materializations(tracking, limit=9).records
+    for record in records:
+        event = record.asset_materialization
+        for k in "12":
+            url = event.metadata[f"mlflow_K{k}"].value
+            assert runs[event.partition, k].info.run_id in url
+            assert runs[event.partition, k].data.tags["dagster_run_id"] == run.run_id
+    figures = client.list_artifacts(runs["a", "2"].info.run_id, "figures")
+    names = "em_traces heldout_bits psychometrics session_posteriors transition_matrix weights"
+    assert [Path(file.path).stem for file in figures] == names.split()
+    both = client.list_artifacts(runs["a", "1"].info.run_id, "figures")
+    assert [Path(file.path).stem for file in both] == ["em_traces", "heldout_bits"]
+
+
+@pytest.mark.slow
+def test_subjects_that_do_not_lie_side_by_side_are_run_without_those_between(call, run_home):
+    home, _ = run_home
+    code, said = call(home, "run", "tiny", "-s", "b", "-s", "c", "-s", "e")
+    assert code == 0, said
+    with instance_of(home) as instance:
+        assert instance.get_dynamic_partitions("tiny_subjects") == ["a", "d", "b", "c", "e"]
+        before = len(instance.get_runs())
+    code, said = call(home, "run", "tiny", "-s", "a", "-s", "b")  # d lies between them
+    assert code == 0, said
+    with instance_of(home) as instance:
+        runs = instance.get_runs(limit=2)
+        assert len(instance.get_runs()) == before + 2
+    ranges = [run.tags["dagster/asset_partition_range_start"] for run in runs]
+    assert ranges == ["b", "a"]
+    assert "1 subjects are fitted already, 0 to fit" in said
+    with instance_of(home) as instance:
+        seen = instance.fetch_materializations(
+            dg.AssetRecordsFilter(dg.AssetKey(["tiny", "raw_sessions"]), asset_partitions=["a"]),
+            limit=9,
+        ).records
+    assert len(seen) == 1  # the content did not change
+
+
+@pytest.mark.slow
+def test_an_unknown_subject_is_told_with_the_nearest(call, run_home):
+    code, said = call(run_home[0], "run", "tiny", "--subject", "f")
+    assert code == 2
+    assert "there are no session files of subject 'f'. There are: a, b, c, d, e." in said
+
+
+@pytest.mark.slow
+def test_a_run_leaves_out_a_bad_subject_and_says_why(call, run_home):
+    home, _ = run_home
+    file = home / "sessions" / "tiny" / "zoe.csv"
+    file.write_text("subject,session,stimulus,choice,feedback\n" + "zoe,one,0.5,maybe,1\n" * 9)
+    try:
+        code, said = call(home, "run", "tiny", "-s", "a", "-s", "zoe")
+    finally:
+        file.unlink()
+    assert code == 3, said
+    assert "zoe is left out: " in said
+    assert "tiny: 1 subject has fits" in said
+
+
+@pytest.mark.slow
+def test_mlflow_that_is_away_costs_no_fit(call, run_home, monkeypatch):
+    home, _ = run_home
+    write_subject(home, "a", sessions=3)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    result = CliRunner().invoke(main, ["run", "tiny", "-s", "a"])
+    assert result.exit_code == 1
+    assert f"fit_tracking: MLflow at {address}: the server does not answer" in result.output
+    assert "tiny: 1 subject has fits" in result.output
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    code, said = call(home, "run", "tiny", "-s", "a")
+    assert code == 0, said
+    assert "1 subjects are fitted already, 0 to fit" in said
+
+
+@pytest.mark.slow
+def test_two_runs_by_hand_do_not_meet(call, run_home):
+    home, _ = run_home
+    with FileLock(by_hand_lock(home, "tiny")):
+        code, said = call(home, "run", "tiny")
+    assert code == 2
+    assert "study 'tiny': it is being run by hand already" in said
+
+
+def started(home):
+    """Start a run of subject a in a process of its own; give it once Dagster has it started."""
+    write_subject(home, "a", sessions=4)
+    env = {**os.environ, "DAGSTER_HOME": str(home)}
+    code = "from glmhmm_assets.cli import main; main(['run', 'tiny', '-s', 'a'])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    with instance_of(home) as instance:
+        seen = {run.run_id for run in instance.get_runs()}
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+                if run.run_id not in seen:
+                    return process, run.run_id
+            time.sleep(0.2)
+    process.kill()
+    raise AssertionError(process.communicate()[0])
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_found_dead_and_gone_on_with(call, run_home):
+    home, _ = run_home
+    process, run_id = started(home)
+    with instance_of(home) as instance:
+        launcher = instance.run_launcher
+        run = instance.get_run_by_id(run_id)
+        assert launcher.check_run_worker_health(run).status.value == "RUNNING"
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTED
+        assert launcher.check_run_worker_health(run).status.value == "NOT_FOUND"
+        code, said = call(home, "run", "tiny", "-s", "a")
+        assert code == 0, said
+        assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_run_and_says_how_to_go_on(run_home):
+    home, _ = run_home
+    process, run_id = started(home)
+    os.kill(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[0].decode()
+    assert process.returncode == 130, said
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    with instance_of(home) as instance:
+        assert instance.get_run_by_id(run_id).is_finished

@@ -1,0 +1,158 @@
+"""The code location: every study is there, a broken one hides none, and loading is light."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from glmhmm_assets.definitions import build_defs
+
+PER_SUBJECT = {
+    "cleaned_sessions",
+    "cleaning_report",
+    "design_tensors",
+    "subject_fits",
+    "trial_table",
+    "weight_table",
+    "em_traces",
+    "weights",
+    "transition_matrix",
+    "session_posteriors",
+    "psychometrics",
+    "heldout_bits",
+    "fit_tracking",
+}
+COHORT = {"cohort_summary", "cohort_figures"}
+
+
+@pytest.fixture
+def defs(make_home) -> dg.Definitions:
+    """Two studies, and two files that are none."""
+    home = make_home()
+    text = home.file.read_text()
+    studies = home.file.parent
+    (studies / "second.toml").write_text(text.replace('"Tiny"', '"Second"'))
+    (studies / "bro-ken.toml").write_text("x = [")
+    (studies / "no_task.toml").write_text(text.replace('"two_afc"', '"three_afc"'))
+    (studies / "no_cron.toml").write_text(text + '[schedule]\nrefit = "at night"\n')
+    return build_defs(home.folder)
+
+
+def specs(defs: dg.Definitions) -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+def test_studies_lie_side_by_side_under_their_names(defs):
+    dg.Definitions.validate_loadable(defs)
+    for study in ("tiny", "second"):
+        names = {key.split("/")[1] for key in specs(defs) if key.startswith(f"{study}/")}
+        assert names == {"raw_sessions"} | PER_SUBJECT | COHORT
+
+
+def test_a_broken_study_is_shown_with_its_problem_and_hides_none(defs):
+    shown = {k: s.description for k, s in specs(defs).items() if k.startswith("broken_studies/")}
+    assert set(shown) == {
+        "broken_studies/bro_ken",
+        "broken_studies/no_task",
+        "broken_studies/no_cron",
+    }
+    assert "name of a study cannot be" in shown["broken_studies/bro_ken"]
+    assert "three_afc" in shown["broken_studies/no_task"]
+    assert "at night" in shown["broken_studies/no_cron"]
+
+
+def test_all_subject_assets_share_partitions_and_policy(defs):
+    """What puts a whole chain over many subjects into one run."""
+    graph = defs.resolve_asset_graph()
+    for study in ("tiny", "second"):
+        for name in PER_SUBJECT:
+            node = graph.get(dg.AssetKey([study, name]))
+            assert node.partitions_def.name == f"{study}_subjects"
+            assert node.backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_every_asset_says_what_it_is_and_has_a_version(defs):
+    for key, spec in specs(defs).items():
+        assert len(spec.description or "") > 20, key
+        if not key.endswith("/raw_sessions") and not key.startswith("broken"):
+            assert spec.code_version, key
+            assert spec.kinds, key
+
+
+def test_every_check_warns_and_says_what_it_means(defs):
+    checks = defs.resolve_asset_graph().asset_check_keys
+    assert {c.name for c in checks if c.asset_key.path[0] == "tiny"} == {
+        "files_usable",
+        "choices_in_range",
+        "stimuli_in_range",
+        "subjects_fitted",
+        "objective_never_decreasing",
+        "converged",
+        "restarts_agree",
+        "states_occupied",
+    }
+
+
+def test_automation_is_on_when_the_instance_starts(defs):
+    repository = defs.get_repository_def()
+    assert {s.name for s in repository.sensor_defs if s.name.startswith("tiny")} == {
+        "tiny_session_files",
+        "tiny_cohort",
+        "tiny_failures",
+    }
+    for sensor in repository.sensor_defs:
+        assert sensor.default_status == dg.DefaultSensorStatus.RUNNING, sensor.name
+    for schedule in repository.schedule_defs:
+        assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING, schedule.name
+    assert {s.name for s in repository.schedule_defs} == {"tiny_nightly", "second_nightly"}
+
+
+def test_resources_can_be_replaced(make_home):
+    home = make_home()
+    other = dg.ResourceDefinition.hardcoded_resource("other")
+    assert build_defs(home.folder, {"tracker": other}).resources["tracker"] is other
+
+
+def test_a_home_without_studies_loads(tmp_path):
+    dg.Definitions.validate_loadable(build_defs(tmp_path))
+
+
+def test_loading_imports_nothing_heavy():
+    """The code location is loaded for every run and every reload."""
+    code = (
+        "import warnings; warnings.simplefilter('ignore'); import sys, json; "
+        "import dagster as dg; from glmhmm_assets.definitions import defs; "
+        "dg.Definitions.validate_loadable(defs()); "
+        "print(json.dumps([m for m in ('jax', 'mlflow', 'matplotlib', 'dynamax', 'scipy') "
+        "if m in sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_the_nightly_schedule_covers_everyone(make_home):
+    from glmhmm_assets.automation import build_nightly_schedule
+    from glmhmm_assets.partitions import STUDY_TAG
+
+    home = make_home()
+    schedule = build_nightly_schedule(home.study, home.assets())
+    assert schedule.cron_schedule == "0 3 * * *"
+    with dg.instance_for_test() as instance:
+        context = dg.build_schedule_context(instance=instance)
+        assert isinstance(schedule(context), dg.SkipReason)
+        instance.add_dynamic_partitions("tiny_subjects", ["b", "a", "c"])
+        request = schedule(context)
+    assert request.tags == {
+        "dagster/asset_partition_range_start": "b",
+        "dagster/asset_partition_range_end": "c",
+        STUDY_TAG: "tiny",
+    }

@@ -1,0 +1,69 @@
+"""Sequences from a data frame of one's own."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from glmhmm_core.design.sequence import build_sequence_from_df
+from glmhmm_core.errors import InputError
+
+DF = pl.DataFrame(
+    {
+        "animal": ["b", "b", "a", "b", "a"],
+        "day": [1, 1, 1, 2, 2],
+        "x": [0.5, -1.0, 2.0, 3.0, 4.0],
+        "go": [True, False, True, True, False],
+        "y": [1, None, 0, 2, -1],
+    }
+)
+
+
+def build(df=DF, choice="y", features=("x", "go"), subject="animal", session="day"):
+    return build_sequence_from_df(df, choice, list(features), subject, session)
+
+
+def test_subjects_come_in_order_of_first_appearance_with_their_rows_in_order():
+    inputs, choices, masks = build()
+    np.testing.assert_array_equal(inputs[0], [[0.5, 1], [-1, 0], [3, 1]])
+    np.testing.assert_array_equal(inputs[1], [[2, 1], [4, 0]])
+    assert [c.tolist() for c in choices] == [[1, -1, 2], [0, -1]]
+    assert [m.tolist() for m in masks] == [[True, False, True], [True, False]]
+    assert (inputs[0].dtype, choices[0].dtype, masks[0].dtype) == (np.float64, np.int64, np.bool_)
+
+
+def test_a_session_boundary_masks_no_trial():
+    masks = build(DF.with_columns(y=pl.lit(1)))[2]
+    assert all(mask.all() for mask in masks)
+
+
+@pytest.mark.parametrize("choice", [[1.0, float("nan"), 0.0, 2.0, -1.0], [1, -2, 0, 2, -1]])
+def test_nan_and_negative_choices_are_none(choice):
+    assert [c.tolist() for c in build(DF.with_columns(y=pl.Series(choice)))[1]] == [
+        [1, -1, 2],
+        [0, -1],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"x": pl.Series([0.5, None, 1, 1, 1])}, "'x' is nan at row 1 of the subject"),
+        ({"x": pl.Series([0.5, 1, float("inf"), 1, 1])}, "subject a: column 'x' is inf at row 0"),
+        ({"x": pl.Series(["a"] * 5)}, "not numbers"),
+        ({"y": pl.Series([0.5, 1, 1, 1, 1])}, "choice 0.5 at row 0"),
+        ({"day": pl.Series([1, 2, 1, 1, 2])}, "session 1 do not stand together"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_its_row(changed, said):
+    with pytest.raises(InputError, match=said):
+        build(DF.with_columns(**changed))
+
+
+def test_a_missing_column_is_named_beside_those_that_are_there():
+    with pytest.raises(InputError, match=r"'contrast'.*animal, day, x"):
+        build(features=("contrast",))
+
+
+def test_another_kind_of_table_is_named():
+    with pytest.raises(InputError, match="a dict is no Polars data frame"):
+        build(DF.to_dict())

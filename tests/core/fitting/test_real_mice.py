@@ -1,0 +1,134 @@
+"""Seven real mice of the International Brain Laboratory against a published-style reference.
+
+The reference fits (sigma 2, alpha 2, three states) were started from a pooled fit of 37 mice;
+here the start is the pooled fit of these seven. Weights are for choosing right.
+"""
+
+import tarfile
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from glmhmm_core.design.build import build_design
+from glmhmm_core.design.pool import pool
+from glmhmm_core.fitting import FitSettings, fit_glmhmm, fit_subjects
+from glmhmm_core.tasks.load import load_task
+from glmhmm_core.trials.cleaning import clean
+from glmhmm_core.trials.readers import read_subject
+
+pytestmark = pytest.mark.slow
+
+# Per mouse: weights (stimulus, previous choice, wsls, bias) of the engaged, left- and
+# right-biased state, and their self-transitions.
+REFERENCE = {
+    "CSHL_001": "1.27 -1.00 .01 1.27 1.27 -.05 .09 -2.21 1.04 2.67 1.10 1.56 .731 .927 .870",
+    "CSHL_003": "9.85 .26 -.08 -.29 1.67 .50 .34 -1.53 1.45 .21 .22 1.31 .978 .927 .923",
+    "IBL-T1": "8.49 .52 -.24 -.34 1.39 -.01 .15 -2.10 .69 .46 -.02 1.62 .977 .953 .936",
+    "KS005": "4.92 .11 .15 -.74 1.11 .20 .37 -2.06 1.97 -.04 .46 2.31 .956 .933 .908",
+    "NYU-06": "7.26 .53 -.04 .05 1.33 .59 .02 -1.63 1.23 -.36 .35 2.52 .983 .952 .943",
+    "ZM_1743": "9.76 .16 .19 -.80 1.92 .41 .07 -1.90 .92 -.36 .18 1.84 .965 .933 .806",
+    "ibl_witten_13": "8.06 .14 .22 -1.29 2.77 .54 -.40 -2.11 1.39 -.58 .52 2.71 .956 .929 .830",
+}
+ORDER = ("stimulus", "previous_choice", "wsls", "bias")
+
+
+@pytest.fixture(scope="module")
+def designs(test_data, tmp_path_factory):
+    root = tmp_path_factory.mktemp("ibl")
+    for archive in sorted((test_data / "ibl_alf").glob("*.tar.gz")):
+        with tarfile.open(archive) as tar:
+            tar.extractall(root, filter="data")
+    task = load_task("ibl_2afc")
+    read = {mouse: read_subject(root, "alf", task, mouse)[0] for mouse in REFERENCE}
+    return {mouse: build_design(clean(trials, task)[0], task) for mouse, trials in read.items()}
+
+
+@pytest.fixture(scope="module")
+def pooled(designs):
+    settings = FitSettings(
+        emission_prior_scale=100.0, transition_concentration=1.0, n_restarts=8, tol=1e-8
+    )
+    return fit_subjects({"pooled": pool(list(designs.values()))}, [3], settings)["pooled"][3]
+
+
+@pytest.fixture(scope="module")
+def warm(designs, pooled):
+    starts = {mouse: {3: pooled.fitted_params} for mouse in designs}
+    fits = {}
+    for mouse, design in designs.items():
+        fits[mouse] = fit_glmhmm(
+            design.y,
+            design.X,
+            design.session_ids,
+            mask=design.mask,
+            num_states=3,
+            num_classes=2,
+            emission_names=design.feature_names,
+            warm_start=starts[mouse][3],
+            n_restarts=0,
+        )
+    return fits
+
+
+@pytest.fixture(scope="module")
+def own(designs):
+    return fit_subjects(designs, [1, 3], FitSettings(n_restarts=20))
+
+
+def by_role(fit):
+    """Weights (3, 4) in the reference's columns and self-transitions (3,), by state's role."""
+    weights = np.asarray(fit.fitted_params.emission_weights)[:, 0]
+    weights = weights[:, [fit.emission_names.index(name) for name in ORDER]]
+    return weights, np.diagonal(fit.fitted_params.transition_matrix)
+
+
+def test_the_pooled_fit_finds_engaged_and_two_biased_states(pooled):
+    weights, stay = by_role(pooled)
+    engaged = weights[:, 0].argmax()
+    assert weights[engaged, 0] > 4
+    assert np.all(np.delete(weights[:, 0], engaged) < 2.5)
+    bias = np.delete(weights[:, 3], engaged)
+    assert bias.min() < -1 < 1 < bias.max()
+    assert stay.min() > 0.9
+
+
+def test_states_started_from_the_pooled_fit_are_those_of_the_reference(pooled, warm):
+    """States keep the pooled fit's order; the reference's comes from more mice."""
+    weights, _ = by_role(pooled)
+    engaged = weights[:, 0].argmax()
+    left, right = (k for k in np.argsort(weights[:, 3]) if k != engaged)
+    for mouse, text in REFERENCE.items():
+        values = np.array(text.split(), float)
+        expected, expected_stay = values[:12].reshape(3, 4), values[12:]
+        found, stay = by_role(warm[mouse])
+        order = [engaged, left, right]
+        np.testing.assert_allclose(found[order], expected, atol=0.15, err_msg=mouse)
+        np.testing.assert_allclose(stay[order], expected_stay, atol=0.03, err_msg=mouse)
+
+
+def test_own_restarts_are_at_least_as_good_as_the_pooled_start(own, warm):
+    for mouse, fit in warm.items():
+        best = own[mouse][3].objective_log_probability
+        assert best >= fit.objective_log_probability - 1e-6, mouse
+
+
+def test_own_restarts_beat_the_pooled_start_in_two_mice_with_other_states(own, warm):
+    gains = {
+        m: own[m][3].objective_log_probability - warm[m].objective_log_probability for m in warm
+    }
+    better = {mouse for mouse, gain in gains.items() if gain > 0.01}
+    assert {"NYU-06", "ibl_witten_13"} <= better
+    assert gains["NYU-06"] == pytest.approx(1.2, abs=0.2)
+    assert gains["ibl_witten_13"] == pytest.approx(5.0, abs=0.3)
+
+
+def test_the_glm_is_an_independent_logistic_regression(designs, own):
+    for mouse, design in designs.items():
+        X, y = design.X[design.mask], design.y[design.mask]
+        ridge = LogisticRegression(C=4.0, fit_intercept=False, tol=1e-12, max_iter=10_000)
+        weights = ridge.fit(X, y).coef_[0]
+        signed = np.where(y == 1, 1, -1) * (X @ weights)
+        assert own[mouse][1].raw_log_likelihood == pytest.approx(
+            -np.logaddexp(0, -signed).sum(), rel=1e-6
+        )

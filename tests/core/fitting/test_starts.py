@@ -1,0 +1,52 @@
+"""Starting points: keyed by what they are for, inside the model, and far enough apart."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glmhmm_core.fitting.starts import generator, starting_point
+
+GLM = np.array([[2.0, -0.3, 0.4]])
+
+
+def start(seed=0, subject="ann", K=3, restart=0):
+    return starting_point(GLM, K, restart, generator(seed, subject, K, restart))
+
+
+@given(
+    seed=st.integers(0, 2**40),
+    subject=st.text(max_size=8),
+    K=st.integers(2, 7),
+    restart=st.integers(0, 50),
+)
+def test_a_start_is_a_model_that_can_move_everywhere(seed, subject, K, restart):
+    params = start(seed, subject, K, restart)
+    np.testing.assert_allclose(params.initial_probs.sum(), 1.0)
+    np.testing.assert_allclose(params.transition_matrix.sum(1), 1.0)
+    assert params.initial_probs.min() > 0
+    assert params.transition_matrix.min() > 0
+    assert params.transition_matrix.shape == (K, K)
+    assert params.emission_weights.shape == (K, 1, 3)
+    assert np.all(np.diag(params.transition_matrix) > 0.5)
+    again = start(seed, subject, K, restart)
+    np.testing.assert_array_equal(again.emission_weights, params.emission_weights)
+
+
+@pytest.mark.parametrize(
+    "other", [{"seed": 1}, {"subject": "bob"}, {"restart": 1}, {"restart": 4}, {"restart": 20}]
+)
+def test_every_key_makes_another_start(other):
+    assert np.all(start(**other).emission_weights != start().emission_weights)
+
+
+def test_states_of_a_start_differ():
+    for restart in range(20):
+        weights = start(restart=restart).emission_weights[:, 0]
+        gaps = [np.linalg.norm(weights[i] - weights[j]) for i in range(3) for j in range(i)]
+        assert min(gaps) > 0.05
+
+
+def test_starts_lie_around_the_glm():
+    weights = np.stack([start(restart=r).emission_weights[:, 0] for r in range(200)])
+    np.testing.assert_allclose(weights.mean((0, 1)), GLM[0], atol=0.15)

@@ -1,0 +1,110 @@
+"""Nothing is cut off and no text lies on another, at full size and as a small picture."""
+
+import subprocess
+import sys
+
+import matplotlib as mpl
+import polars as pl
+import pytest
+from core.plots.cases import LABEL, cohort, many_states, textbook, ugly
+from core.plots.crowding import problems
+from matplotlib.figure import Figure
+
+from glmhmm_core.plots.cohort import cohort_psychometrics, cohort_weights
+from glmhmm_core.plots.cohort_states import (
+    cohort_heldout_bits,
+    cohort_occupancy,
+    cohort_transitions,
+)
+from glmhmm_core.plots.optimization import em_traces
+from glmhmm_core.plots.psychometrics import psychometric_by_state
+from glmhmm_core.plots.scores import heldout_bits
+from glmhmm_core.plots.sessions import session_posteriors
+from glmhmm_core.plots.style import SMALL_PAPER
+from glmhmm_core.plots.transitions import transition_matrix
+from glmhmm_core.plots.weights import weights_by_state
+
+OF_SUBJECT = {
+    "em_traces": lambda t, _: em_traces(t.restarts),
+    "weights": lambda t, k: weights_by_state(t.weights, k),
+    "transitions": lambda t, k: transition_matrix(t.transitions, k),
+    "sessions": lambda t, k: session_posteriors(t.trials, t.states, k),
+    "psychometrics": lambda t, k: psychometric_by_state(t.psychometrics, k, LABEL),
+    "heldout_bits": lambda t, _: heldout_bits(t.folds, t.subject),
+}
+OF_COHORT = {
+    "weights": lambda t, k: cohort_weights(t.weights, k, NAME),
+    "transitions": lambda t, k: cohort_transitions(t.transitions, t.states, k, NAME),
+    "occupancy": lambda t, k: cohort_occupancy(t.states, k, NAME),
+    "psychometrics": lambda t, k: cohort_psychometrics(t.psychometrics, k, NAME, LABEL),
+    "heldout_bits": lambda t, _: cohort_heldout_bits(t.scores, NAME),
+}
+SUBJECTS = [(textbook, 3), (ugly, 1), (ugly, 5), (many_states, 8)]
+NAME = "Mice of the first cohort, full contrast set"
+
+
+def uncrowded(figure):
+    assert isinstance(figure, Figure)
+    for scale in (1.0, SMALL_PAPER):
+        assert problems(figure, scale) == []
+
+
+@pytest.mark.parametrize("draw", OF_SUBJECT.values(), ids=OF_SUBJECT)
+@pytest.mark.parametrize(("case", "num_states"), SUBJECTS)
+def test_figures_of_a_subject(draw, case, num_states):
+    uncrowded(draw(case(), num_states))
+
+
+@pytest.mark.parametrize("draw", OF_COHORT.values(), ids=OF_COHORT)
+@pytest.mark.parametrize(("size", "num_states"), [(1, 1), (3, 3), (37, 5)])
+def test_figures_of_a_cohort(draw, size, num_states):
+    uncrowded(draw(cohort(size), num_states))
+
+
+@pytest.mark.parametrize("draw", [weights_by_state, lambda w, k: cohort_weights(w, k, NAME)])
+def test_many_regressors_of_long_names(draw):
+    weights = cohort(3).weights
+    last = weights.filter(feature="wsls")
+    lags = [
+        last.with_columns(
+            feature=pl.lit(f"choice_lag_{lag:02d}_after_reward"),
+            feature_idx=pl.lit(3 + lag, pl.Int64),
+        )
+        for lag in range(1, 21)
+    ]
+    table = pl.concat([weights, *lags])
+    if draw is weights_by_state:
+        table = table.filter(subject=table["subject"][0])
+    uncrowded(draw(table, 3))
+
+
+def test_crowding_is_found():
+    figure = Figure(figsize=(2, 2))
+    ax = figure.subplots()
+    ax.set_title("much too long a title for a figure of two inches")
+    ax.set_xticks([0, 0.01, 1], ["one", "two", "three"])
+    found = problems(figure)
+    assert any("is cut off at a side" in one for one in found)
+    assert "'one' lies on 'two'" in found
+
+
+def test_names_with_marks_and_other_letters_are_shown_as_they_are():
+    tables = textbook()
+    weights = tables.weights.with_columns(subject=tables.weights["subject"] + " $x_1$ Ωж")
+    figure = weights_by_state(weights, 3)
+    uncrowded(figure)
+    assert "$x_1$ Ωж" in figure.get_suptitle()
+
+
+def test_drawing_leaves_matplotlib_as_it_was():
+    before = dict(mpl.rcParams)
+    em_traces(textbook().restarts)
+    cohort_weights(cohort(3).weights, 3, NAME)
+    assert dict(mpl.rcParams) == before
+
+
+def test_pyplot_is_not_needed():
+    rooms = "cohort cohort_states export optimization psychometrics scores sessions transitions"
+    imports = "; ".join(f"import glmhmm_core.plots.{room}" for room in rooms.split())
+    code = f"import sys; {imports}; assert 'matplotlib.pyplot' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

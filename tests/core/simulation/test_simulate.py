@@ -1,0 +1,195 @@
+"""Closed-loop simulation: history is that of the choices made, and draws follow the model."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glmhmm_core.design.history import history_columns
+from glmhmm_core.engine.parameters import Parameters
+from glmhmm_core.errors import InputError
+from glmhmm_core.simulation.simulate import history_of, simulate
+from glmhmm_core.tasks.load import load_task
+
+HISTORY = {"previous_choice": [2], "wsls": [3]}
+
+
+def draw_parameters(K, M=4, C=2, seed=0):
+    rng = np.random.default_rng(seed)
+    return Parameters(
+        rng.dirichlet(np.ones(K)), rng.dirichlet(np.ones(K), K), rng.normal(size=(K, C - 1, M))
+    )
+
+
+def draw_trials(T, seed=0):
+    rng = np.random.default_rng(seed)
+    X = np.column_stack([rng.normal(size=T), np.ones(T), np.full((T, 2), np.nan)])
+    return X, rng.integers(0, 2, T)
+
+
+def history(y, feedback, session_ids):
+    """Previous choice and its correct side, one trial at a time, from the definition."""
+    previous, correct = np.zeros(len(y)), np.zeros(len(y))
+    last = {}
+    for t, session in enumerate(session_ids):
+        previous[t], correct[t] = last.get(session, (0.0, 0.0))
+        if y[t] >= 0:
+            sign = 2.0 * y[t] - 1
+            last[session] = (sign, sign * feedback[t])
+    return previous, correct
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=1, max_size=60),
+    st.integers(1, 3),
+    st.sampled_from([0.0, 0.3, 1.0]),
+    st.integers(0, 5),
+)
+def test_history_columns_are_those_of_the_choices(session_ids, K, no_choice, seed):
+    X, rewarded = draw_trials(len(session_ids), seed)
+    made = simulate(
+        draw_parameters(K),
+        X,
+        np.array(session_ids),
+        history=HISTORY,
+        rewarded=rewarded,
+        no_choice_prob=no_choice,
+        seed=seed,
+    )
+    assert set(made.y.tolist()) <= {-1, 0, 1}
+    np.testing.assert_array_equal(made.feedback, np.where(made.y == rewarded, 1, -1))
+    previous, correct = history(made.y, made.feedback, session_ids)
+    np.testing.assert_array_equal(made.X[:, 2], previous)
+    np.testing.assert_array_equal(made.X[:, 3], correct)
+    np.testing.assert_array_equal(made.X[:, :2], X[:, :2])
+
+
+@pytest.mark.parametrize(("C", "baseline"), [(2, 0), (2, 1), (3, 0), (3, 2), (4, 1)])
+def test_history_is_coded_as_the_design_codes_it(C, baseline):
+    T, width = 300, C - 1
+    session_ids = np.repeat(np.arange(6), T // 6)
+    kinds = ("previous_choice_outcome", "previous_choice")
+    history = {kind: list(range(i * width, (i + 1) * width)) for i, kind in enumerate(kinds)}
+    made = simulate(
+        draw_parameters(2, M=2 * width, C=C),
+        np.full((T, 2 * width), np.nan),
+        session_ids,
+        history=history,
+        rewarded=np.random.default_rng(0).integers(0, C, T),
+        baseline_class_idx=baseline,
+        no_choice_prob=0.2,
+    )
+    for kind in kinds:
+        expected = history_columns(kind, made.y, made.feedback, session_ids, C, baseline)
+        np.testing.assert_array_equal(made.X[:, history[kind]], expected)
+
+
+def test_history_columns_of_a_task():
+    assert history_of(load_task("ibl_2afc")) == HISTORY
+
+
+def test_a_session_depends_on_its_place_alone():
+    """A longer session begins as a shorter one; an appended session changes no other."""
+    X, rewarded = draw_trials(120)
+    params = draw_parameters(3)
+    ids = np.repeat([0, 1, 2], 40)
+    whole = simulate(params, X, ids, history=HISTORY, rewarded=rewarded, seed=4)
+    kept = np.flatnonzero((ids < 2) & (np.arange(120) % 40 < 30))
+    part = simulate(params, X[kept], ids[kept], history=HISTORY, rewarded=rewarded[kept], seed=4)
+    np.testing.assert_array_equal(part.y, whole.y[kept])
+    np.testing.assert_array_equal(part.states, whole.states[kept])
+    again = simulate(params, X, ids, history=HISTORY, rewarded=rewarded, seed=5)
+    assert not np.array_equal(again.y, whole.y)
+    assert not np.array_equal(whole.y[:40], whole.y[40:80])
+
+
+@pytest.mark.parametrize("baseline", [0, 1, 2])
+def test_states_and_choices_follow_the_parameters(baseline):
+    K, C, T = 3, 3, 60_000
+    params = draw_parameters(K, M=2, C=C, seed=2)
+    levels = np.array([[1.0, -1.0], [1.0, 0.5]])
+    X = levels[np.random.default_rng(1).integers(0, 2, T)]
+    ids = np.repeat(np.arange(T // 20), 20)
+    made = simulate(
+        params,
+        X,
+        ids,
+        history={},
+        baseline_class_idx=baseline,
+        no_choice_prob=(0.0, 0.1, 0.5),
+    )
+    first = np.arange(T) % 20 == 0
+    agrees(np.bincount(made.states[first], minlength=K), params.initial_probs)
+    for k in range(K):
+        came = np.flatnonzero(~first & (np.roll(made.states, 1) == k))
+        agrees(np.bincount(made.states[came], minlength=K), params.transition_matrix[k])
+        for level in levels:
+            here = (made.states == k) & (level == X).all(axis=1)
+            logits = np.insert(params.emission_weights[k] @ level, baseline, 0.0)
+            law = np.exp(logits) / np.exp(logits).sum()
+            missed = (0.0, 0.1, 0.5)[k]
+            agrees(
+                np.bincount(made.y[here] + 1, minlength=C + 1),
+                np.array([missed, *((1 - missed) * law)]),
+            )
+
+
+def test_transition_regressors_move_the_odds_of_leaving():
+    K, T = 3, 40_000
+    rng = np.random.default_rng(5)
+    params = draw_parameters(K, M=1, seed=3)._replace(transition_weights=rng.normal(size=(K, 2, 1)))
+    U = rng.choice([-1.0, 2.0], size=(T, 1))
+    ids = np.arange(T) // 100
+    made = simulate(params, np.ones((T, 1)), ids, history={}, U=U)
+    for i in range(K):
+        away = [j for j in range(K) if j != i]
+        for u in (-1.0, 2.0):
+            odds = params.transition_matrix[i] / params.transition_matrix[i, i]
+            odds[away] *= np.exp(params.transition_weights[i, :, 0] * u)
+            inside = (made.states[:-1] == i) & (ids[1:] == ids[:-1])
+            came = np.flatnonzero(inside & (U[1:, 0] == u)) + 1
+            agrees(np.bincount(made.states[came], minlength=K), odds / odds.sum())
+
+
+def agrees(counts, probs):
+    """Five standard errors at most."""
+    n = counts.sum()
+    error = np.sqrt(n * probs * (1 - probs))
+    assert (np.abs(counts - n * probs) <= 5 * error + 1e-9).all(), (counts, n * probs)
+
+
+def test_huge_weights_make_no_nan():
+    params = Parameters(np.ones(1), np.ones((1, 1)), np.full((1, 1, 1), 1e6))
+    X = np.array([[1.0], [-1.0]])
+    with np.errstate(all="raise", under="ignore"):
+        made = simulate(params, X, np.zeros(2), history={})
+    assert made.y.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"history": {"wsls": [2, 3]}}, "history"),
+        ({"session_ids": np.zeros(4)}, "X"),
+        ({"params": draw_parameters(2)._replace(initial_probs=np.ones(3) / 3)}, "initial_probs"),
+        ({"params": draw_parameters(2, C=3)}, "history"),
+        ({"params": draw_parameters(2)._replace(transition_weights=np.ones((2, 1, 1)))}, "U"),
+        ({"rewarded": None}, "rewarded"),
+        ({"rewarded": np.zeros(4)}, "rewarded"),
+        ({"X": np.full((5, 4), np.inf)}, "finite"),
+        ({"no_choice_prob": 1.5}, "no_choice_prob"),
+        ({"no_choice_prob": np.nan}, "no_choice_prob"),
+        ({"baseline_class_idx": 2}, "baseline_class_idx"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(change, told):
+    X, rewarded = draw_trials(5)
+    call = {
+        "params": draw_parameters(2),
+        "X": X,
+        "session_ids": np.zeros(5),
+        "history": HISTORY,
+        "rewarded": rewarded,
+    } | change
+    with pytest.raises(InputError, match=told):
+        simulate(**call)

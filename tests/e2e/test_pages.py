@@ -1,0 +1,148 @@
+"""A session file arrives while the pages are open; everything else happens by itself.
+
+The tests tell one story in their order: the pages open, a file is dropped in, its run is waited
+for, the results are looked at in both pages, Ctrl-C ends everything.
+"""
+
+import json
+import signal
+import time
+
+import pytest
+from servers import children_of, drop_sessions, group_members, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("run")]
+
+RUNS = """
+query($filter: RunsFilter!) {
+  runsOrError(filter: $filter, limit: 10) {
+    ... on Runs { results { runId status tags { key value } } }
+  }
+}
+"""
+EVENTS = """
+query($key: AssetKeyInput!) {
+  assetOrError(assetKey: $key) {
+    ... on Asset {
+      assetMaterializations(limit: 5) {
+        runId
+        partition
+        metadataEntries { label ... on UrlMetadataEntry { url } }
+      }
+    }
+  }
+}
+"""
+
+
+def finished_run(pages):
+    """The sensor's run, once it is finished."""
+    found = pages.graphql(RUNS, filter={"tags": [{"key": "glmhmm/study", "value": "tiny"}]})
+    runs = found["runsOrError"]["results"]
+    assert all(run["status"] not in ("FAILURE", "CANCELED") for run in runs), runs
+    return next((run for run in runs if run["status"] == "SUCCESS"), None)
+
+
+def events(pages, asset):
+    found = pages.graphql(EVENTS, key={"path": ["tiny", asset]})
+    return found["assetOrError"].get("assetMaterializations", [])
+
+
+@pytest.fixture(scope="module")
+def run(pages, home):
+    """The run of a file that was dropped in while everything was open."""
+    drop_sessions(home, "ann")
+    return wait_for(lambda: finished_run(pages), 300, "the sensor's run")
+
+
+def test_a_dropped_file_is_run_by_the_sensor(pages, run):
+    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+    assert tags["dagster/sensor_name"] == "tiny_session_files"
+    assert {event["partition"] for event in events(pages, "subject_fits")} == {"ann"}
+
+
+def test_its_models_are_in_mlflow_with_links_both_ways(pages, run):
+    runs = {r["info"]["run_id"]: r for r in pages.mlflow_runs("tags.superseded = 'false'")}
+    assert len(runs) == 2
+    (event,) = events(pages, "fit_tracking")
+    assert event["runId"] == run["runId"]
+    links = {e["label"]: e["url"] for e in event["metadataEntries"] if "url" in e}
+    for one in runs.values():
+        tags = {tag["key"]: tag["value"] for tag in one["data"]["tags"]}
+        assert tags["dagster_run_id"] == run["runId"]
+        assert tags["dagster_run_url"] == f"{pages.dagster}/runs/{run['runId']}"
+        link = links[f"mlflow_K{tags['num_states']}"]
+        assert link.startswith(pages.mlflow)
+        assert one["info"]["run_id"] in link
+
+
+def test_the_lineage_shows_the_whole_path(pages, page):
+    page.goto(f"{pages.dagster}/locations/__repository__@glmhmm/asset-groups/tiny")
+    for asset in ("raw_sessions", "design_tensors", "subject_fits", "fit_tracking", "weights"):
+        page.get_by_text(asset, exact=True).first.wait_for()
+    assert page.get_by_text("Join the Dagster community").count() == 0
+
+
+def test_a_fit_has_its_numbers_on_its_page(pages, page):
+    page.goto(f"{pages.dagster}/assets/tiny/subject_fits?view=partitions&partition=ann")
+    for label in ("fingerprint", "log_likelihood", "heldout_bits_per_trial", "converged"):
+        page.get_by_text(label, exact=True).first.wait_for()
+
+
+def test_a_figure_opens_on_its_assets_page(pages, page):
+    page.goto(f"{pages.dagster}/assets/tiny/weights?view=partitions&partition=ann")
+    page.get_by_text("Show Markdown").first.click()
+    picture = page.locator("img[alt=weights]")
+    picture.wait_for()
+    assert picture.evaluate("image => image.naturalWidth") > 200
+
+
+def test_the_links_lead_from_dagster_to_the_mlflow_run_and_back(pages, page):
+    page.goto(f"{pages.dagster}/assets/tiny/fit_tracking?view=partitions&partition=ann")
+    link = page.locator(f"a[href^='{pages.mlflow}'][href*='/runs/']").last
+    page.goto(link.get_attribute("href"))
+    page.get_by_text("ann K=2").first.wait_for()
+    back = page.get_by_role("link", name="this subject's fit")
+    back.wait_for()
+    page.goto(back.get_attribute("href"))
+    page.get_by_text("fingerprint", exact=True).first.wait_for()
+
+
+def test_mlflow_shows_a_figure_of_the_run(pages, page):
+    (best,) = pages.mlflow_runs("tags.num_states = '2'")
+    info = best["info"]
+    page.goto(
+        f"{pages.mlflow}/#/experiments/{info['experiment_id']}/runs/{info['run_id']}"
+        "/artifacts/figures/weights.png?workflowType=machine_learning"
+    )
+    picture = page.locator("img[src*='weights.png'], img[src^='blob:']").first
+    picture.wait_for()
+    assert picture.evaluate("image => image.naturalWidth") > 200
+
+
+def test_mlflow_compares_the_models(pages, page):
+    runs = pages.mlflow_runs("tags.superseded = 'false'")
+    ids = json.dumps([r["info"]["run_id"] for r in runs], separators=(",", ":"))
+    experiment = runs[0]["info"]["experiment_id"]
+    page.goto(
+        f'{pages.mlflow}/#/compare-runs?runs={ids}&experiments=["{experiment}"]'
+        "&workflowType=machine_learning"
+    )
+    page.get_by_text("Comparing 2 Runs").first.wait_for()
+    for text in ("ann K=1", "ann K=2", "heldout_bits_per_trial"):
+        page.get_by_text(text).first.wait_for()
+
+
+def test_the_cohort_follows_by_itself(pages):
+    wait_for(lambda: events(pages, "cohort_summary"), 120, "the cohort's table")
+
+
+def test_ctrl_c_ends_everything(pages):
+    children = children_of(pages.process.pid)
+    assert len(children) == 2
+    assert all(len(group_members(child)) >= 2 for child in children)
+    began = time.monotonic()
+    pages.process.send_signal(signal.SIGINT)
+    assert pages.process.wait(60) == 0
+    assert time.monotonic() - began < 45
+    assert [member for child in children for member in group_members(child)] == []
