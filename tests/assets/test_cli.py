@@ -1,5 +1,6 @@
 """The command line: what it says, what it leaves behind, and its exit codes."""
 
+import logging
 import os
 import signal
 import socket
@@ -68,6 +69,9 @@ def call(monkeypatch):
     """Call the command line on a home; give its exit code and all that it printed."""
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    # MLflow configures logging anew, whereupon absl's handler closes what was sys.stderr when it
+    # was imported unless that still is: pytest's, while Click's stands in its place.
+    monkeypatch.setattr("absl.logging.PythonHandler.close", logging.Handler.close)
 
     def call(home: Path, *arguments: str) -> tuple[int, str]:
         monkeypatch.setenv("DAGSTER_HOME", str(home))
