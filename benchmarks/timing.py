@@ -3,6 +3,9 @@
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
+from typing import TypeVar
+
+Name = TypeVar("Name")
 
 #: Tells the time in seconds: on the wall, or spent by all threads of this process.
 Timer = Callable[[], float]
@@ -16,17 +19,17 @@ def clock(work: Callable[[], object], timer: Timer = time.perf_counter) -> float
 
 
 def side_by_side(
-    contenders: Mapping[str, Callable[[], object]],
+    contenders: Mapping[Name, Callable[[], object]],
     rounds: int,
     timer: Timer = time.perf_counter,
-) -> dict[str, float]:
+) -> dict[Name, float]:
     """Median seconds of each contender over rounds in which all take a turn.
 
     Each is called once beforehand, so that nothing is compiled within.
     """
     for work in contenders.values():
         work()
-    times: dict[str, list[float]] = {name: [] for name in contenders}
+    times: dict[Name, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, work in contenders.items():
             times[name].append(clock(work, timer))
