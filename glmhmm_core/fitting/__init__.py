@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from glmhmm_core.fitting.batch import fit_subjects
     from glmhmm_core.fitting.fingerprint import data_hash
     from glmhmm_core.fitting.fit import fit_glmhmm
+    from glmhmm_core.fitting.population import fit_population
     from glmhmm_core.fitting.result import CVFoldResult, Excluded, FitResult, SubjectFits
     from glmhmm_core.fitting.settings import FitSettings
     from glmhmm_core.fitting.store import load_fits, save_fits
@@ -22,6 +23,7 @@ __all__ = [
     "SubjectFits",
     "data_hash",
     "fit_glmhmm",
+    "fit_population",
     "fit_subjects",
     "load_fits",
     "save_fits",
@@ -31,6 +33,7 @@ _MODULES = {
     "batch": ("fit_subjects",),
     "fingerprint": ("data_hash",),
     "fit": ("fit_glmhmm",),
+    "population": ("fit_population",),
     "result": ("CVFoldResult", "Excluded", "FitResult", "SubjectFits"),
     "settings": ("FitSettings",),
     "store": ("load_fits", "save_fits"),

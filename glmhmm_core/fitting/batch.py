@@ -17,7 +17,7 @@ from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.result import Excluded, SubjectFits
 from glmhmm_core.fitting.settings import FitSettings
 from glmhmm_core.fitting.specification import Specification
-from glmhmm_core.fitting.subject import jobs_of
+from glmhmm_core.fitting.subject import assemble, jobs_of
 from glmhmm_core.fitting.validation import (
     check_folds,
     check_num_states,
@@ -36,6 +36,7 @@ def fit_subjects(
     num_states: Sequence[int],
     settings: FitSettings,
     *,
+    population: SubjectFits | None = None,
     warm_starts: Mapping[str, Mapping[int, Parameters]] | None = None,
     on_finished: Callable[[SubjectFits | Excluded], None] | None = None,
     progress_callback: ProgressCallback | None = None,
@@ -51,6 +52,10 @@ def fit_subjects(
     settings
         How to fit. A subject with fewer sessions than folds is fitted without folds, and a
         number of states that its choices cannot bear is left out; its notes say so.
+    population
+        Fits of all subjects' trials as one (:func:`fit_population`), with the same folds. Every
+        model is started from them too, each fold from the fit without the same sessions, and
+        that optimum is the subject's unless its own predicts better (``own_optimum``).
     warm_starts
         Subject -> number of states -> parameters of an earlier fit to start from, besides the
         restarts.
@@ -72,11 +77,15 @@ def fit_subjects(
     warm = warm_starts or {}
     check_settings(settings)
     tell = progress_callback or (lambda _: None)
+    if population is not None:
+        _check_population(population, settings)
     wanted = tuple(sorted(set(num_states)))
     results: dict[str, SubjectFits | Excluded] = {}
     with Workers() as workers:
         pending = {
-            subject: _start(design, wanted, settings, warm.get(subject, {}), workers, tell)
+            subject: start_subject(
+                design, wanted, settings, workers, tell, population, warm.get(subject, {})
+            )
             for subject, design in designs.items()
         }
         for subject, started in pending.items():
@@ -86,8 +95,21 @@ def fit_subjects(
     return results
 
 
+def _check_population(population: SubjectFits, settings: FitSettings) -> None:
+    """Refuse a population with other folds: a subject's held-out sessions would be in its fit."""
+    for fit in population.fits:
+        theirs = (fit.settings.cv_folds, fit.settings.seed)
+        if settings.cv_folds and theirs != (settings.cv_folds, settings.seed):
+            raise InputError(
+                f"it has {theirs[0]} folds of seed {theirs[1]}, the subjects {settings.cv_folds} "
+                f"of seed {settings.seed}",
+                where="population fit",
+                remedy="Fit the population with the same folds and seed.",
+            )
+
+
 @dataclass(frozen=True)
-class _Started:
+class Started:
     """A subject whose jobs are on their way."""
 
     design: Design
@@ -97,10 +119,10 @@ class _Started:
     folds: tuple[Future[Any], ...]
 
     def finish(self) -> SubjectFits | Excluded:
+        """Wait for the jobs; the fits, or why there are none."""
         design = self.design
         try:
-            fits = self.full.result()
-            folds = [future.result() for future in self.folds]
+            fits = assemble(self.full.result(), [future.result() for future in self.folds])
         except InputError as error:
             return Excluded(design.subject, str(error))
         except MemoryError:
@@ -115,22 +137,25 @@ class _Started:
             choice_names=design.choice_names,
             keys_session=design.keys["session"].to_numpy().astype(str),
             keys_trial=design.keys["trial"].to_numpy(),
-            fits=tuple(
-                replace(fit, cv_metrics=tuple(fold[i] for fold in folds))
-                for i, fit in enumerate(fits)
-            ),
+            fits=tuple(fits),
             notes=self.notes,
         )
 
 
-def _start(
+def start_subject(
     design: Design,
     num_states: tuple[int, ...],
     settings: FitSettings,
-    warm_starts: Mapping[int, Parameters],
     workers: Workers,
     tell: ProgressCallback,
-) -> _Started | Excluded:
+    population: SubjectFits | None = None,
+    warm_starts: Mapping[int, Parameters] | None = None,
+    session_groups: tuple[str, ...] | None = None,
+) -> Started | Excluded:
+    """Check one subject and put its jobs on the way; arguments as for :func:`fit_subjects`.
+
+    ``session_groups`` names the subject of each session where several are pooled.
+    """
     where = f"subject {design.subject!r}"
     problem = Problem(
         X=design.X,
@@ -140,7 +165,9 @@ def _start(
         session_ids=design.session_ids,
         num_classes=len(design.choice_names),
         baseline_class_idx=design.baseline_class_idx,
+        session_groups=session_groups,
     )
+    given = warm_starts or {}
     notes: list[str] = []
     feasible: list[int] = []
     fitted = settings
@@ -158,8 +185,11 @@ def _start(
     for k in num_states:
         try:
             check_num_states(k, problem, model, where)
-            if k in warm_starts:
-                check_warm_start(warm_starts[k], k, model, where)
+            if k in given:
+                check_warm_start(given[k], k, model, where)
+            for fit in population.fits if population else ():
+                if fit.num_states == k:
+                    check_warm_start(fit.fitted_params, k, model, where)
             feasible.append(k)
         except InputError as error:
             notes.append(str(error))
@@ -170,8 +200,13 @@ def _start(
     except InputError as error:
         notes.append(str(error))
         fitted = replace(settings, cv_folds=0)
-    jobs = jobs_of(problem, model, fitted, design.subject, tuple(feasible), warm_starts)
+    shared = [fit for fit in population.fits if fit.num_states in feasible] if population else []
+    jobs = jobs_of(problem, model, fitted, design.subject, tuple(feasible), given, shared)
     full, *folds = (workers.submit(job, tell) for job in jobs)
-    return _Started(
-        design, fingerprint(design, num_states, settings), tuple(notes), full, tuple(folds)
+    return Started(
+        design,
+        fingerprint(design, num_states, settings, population),
+        tuple(notes),
+        full,
+        tuple(folds),
     )

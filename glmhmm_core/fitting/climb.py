@@ -160,29 +160,29 @@ def climb_all(
     training: Training,
     num_states: int,
     glm: np.ndarray,
-    warm_start: Parameters | None,
+    given: Sequence[Parameters],
     run: Map,
     tell: ProgressCallback,
 ) -> list[Climb]:
-    """Climb from every starting point of a model; a warm start comes first.
+    """Climb from every starting point of a model; those that were given come first.
 
     A fit to all sessions takes every restart to the tolerances, so that their agreement can be
     judged. A fold needs its best optimum alone: there the restarts that have fallen behind
-    after a rough climb are left where they stand, not converged.
+    after a rough climb are left where they stand, not converged; a start that was given never is.
     """
     settings, fold = training.settings, training.fold
     phase = "full_data" if fold is None else "cross_validation"
     about = {"fit_phase": phase, "subject": training.subject, "num_states": num_states}
     about |= {} if fold is None else {"fold": fold}
     # With one state the objective is concave: any start leads to the one optimum.
-    starts = 1 if num_states == 1 else settings.n_restarts + (warm_start is not None)
+    starts = 1 if num_states == 1 else settings.n_restarts + len(given)
     rough = fold is not None and starts > 1
 
     def start_of(restart: int) -> Parameters:
         tell({"event": "restart_start", "restart": restart, **about})
-        if warm_start is not None and restart == 0:
-            return warm_start
-        drawn = restart - (warm_start is not None)
+        if restart < len(given):
+            return given[restart]
+        drawn = restart - len(given)
         rng = generator(settings.seed, training.subject, num_states, drawn)
         return starting_point(glm, num_states, drawn, rng)
 
@@ -200,8 +200,9 @@ def climb_all(
         replace(climb, converged=False) for climb in training.climb(points, ROUGH_TOL, np.inf, run)
     ]
     ranked = sorted(range(starts), key=lambda r: -climbs[r].objective)
-    finalists = ranked[: -(-starts // FINALISTS)]
-    for restart in ranked[len(finalists) :]:
+    ahead = set(ranked[: -(-starts // FINALISTS)]) | set(range(len(given)))
+    finalists = sorted(ahead)
+    for restart in sorted(set(ranked) - ahead):
         tell_end(restart, climbs[restart])
     ends = training.climb([climbs[r].params for r in finalists], *tols, run)
     for restart, end in zip(finalists, ends, strict=True):
@@ -210,6 +211,6 @@ def climb_all(
     return climbs
 
 
-def best(climbs: Sequence[Climb]) -> int:
-    """Index of the climb with the highest objective."""
-    return max(range(len(climbs)), key=lambda r: climbs[r].objective)
+def best(climbs: Sequence[Climb], first: int = 0) -> int:
+    """Index of the climb with the highest objective, of those from ``first`` on."""
+    return max(range(first, len(climbs)), key=lambda r: climbs[r].objective)

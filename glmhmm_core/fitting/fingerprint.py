@@ -10,22 +10,30 @@ from pathlib import Path
 import numpy as np
 
 from glmhmm_core.design.design import Design
+from glmhmm_core.fitting.result import SubjectFits
 from glmhmm_core.fitting.settings import FitSettings
 
 #: Packages whose sources decide what a fit is, beside its data.
 SOURCES = ("engine", "fitting")
 
 
-def fingerprint(design: Design, num_states: Sequence[int], settings: FitSettings) -> str:
+def fingerprint(
+    design: Design,
+    num_states: Sequence[int],
+    settings: FitSettings,
+    population: SubjectFits | None = None,
+) -> str:
     """Hash of everything that decides a subject's fits, as 64 hexadecimal digits.
 
     Equal fingerprints mean equal fits, so that a finished one is never made again; a change of
-    a trial, a setting or the fitting code means another fingerprint.
+    a trial, a setting, the fitting code or the population's fit means another fingerprint.
     """
     digest = hashlib.sha256()
     digest.update(data_hash(design).encode())
     digest.update(json.dumps([sorted(set(num_states)), asdict(settings)]).encode())
     digest.update(sources_hash().encode())
+    if population is not None:
+        digest.update(population.fingerprint.encode())
     return digest.hexdigest()
 
 

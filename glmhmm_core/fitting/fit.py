@@ -1,7 +1,6 @@
 """``fit_glmhmm``: arrays of one subject in, one fitted model out."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.result import FitResult
 from glmhmm_core.fitting.settings import FitSettings
 from glmhmm_core.fitting.specification import Frozen, Specification
-from glmhmm_core.fitting.subject import jobs_of
+from glmhmm_core.fitting.subject import assemble, jobs_of
 from glmhmm_core.fitting.validation import (
     check_folds,
     check_num_states,
@@ -166,7 +165,8 @@ n_restarts, max_iters, tol, seed, cv_folds
     with Workers() as workers:
         jobs = jobs_of(problem, model, settings, "", (num_states,), warm_starts)
         full, *folds = [workers.submit(job, tell) for job in jobs]
-        return replace(full.result()[0], cv_metrics=tuple(f.result()[0] for f in folds))
+        (fit,) = assemble(full.result(), [fold.result() for fold in folds])
+        return fit
 
 
 def _numbers(name: str, values: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from glmhmm_core.engine.lanes import Lanes, Layout, arrange, fill, hold_out
 from glmhmm_core.engine.messages import smooth
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.engine.viterbi import viterbi
+from glmhmm_core.fitting.folds import assign_folds
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Problem:
     """Choices, regressors and sessions of one subject; rows in chronological order.
 
     Attributes are those of :class:`glmhmm_core.design.design.Design`, with the transition
-    regressors ``U`` (T, D); ``session_ids`` may be of any kind.
+    regressors ``U`` (T, D); ``session_ids`` may be of any kind. ``session_groups`` names the group
+    of each of ``sessions`` where several subjects are pooled: each has folds of its own.
     """
 
     X: np.ndarray
@@ -48,6 +50,7 @@ class Problem:
     session_ids: np.ndarray
     num_classes: int
     baseline_class_idx: int
+    session_groups: tuple[str, ...] | None = None
 
     @cached_property
     def sessions(self) -> list[str]:
@@ -59,6 +62,15 @@ class Problem:
         """Index into ``sessions`` of every trial, int (T,)."""
         place = {s: i for i, s in enumerate(dict.fromkeys(self.session_ids.tolist()))}
         return np.array([place[s] for s in self.session_ids.tolist()], np.int64)
+
+    def folds(self, num_folds: int, seed: int) -> np.ndarray:
+        """Fold of each of ``sessions``, int (S,): a subject's are the same alone and pooled."""
+        groups = np.array(self.session_groups or [""] * len(self.sessions))
+        folds = np.empty(len(groups), np.int64)
+        for group in np.unique(groups):
+            members = groups == group
+            folds[members] = assign_folds(int(members.sum()), num_folds, seed)
+        return folds
 
     @cached_property
     def layout(self) -> Layout:

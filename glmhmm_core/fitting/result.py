@@ -3,7 +3,7 @@
 Importing this starts no JAX: whoever only passes results on needs none.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 class CVFoldResult:
     """One fold of held-out sessions. Log-likelihoods in nats per trial with a choice.
 
+    ``fitted_params`` were fitted without the test sessions. For each of these,
+    ``test_session_log_likelihoods`` has the sum over its trials in nats and
+    ``test_session_trial_counts`` its number of choices.
     ``baseline_log_likelihood_per_trial`` is that of the training choices' frequencies (half a
     count added to each class) on the held-out trials; bits are over it (Ashwood et al. 2022).
     """
@@ -38,12 +41,55 @@ class CVFoldResult:
     best_restart: int
     final_training_objective: float
     converged: bool
+    test_session_log_likelihoods: tuple[float, ...]
+    test_session_trial_counts: tuple[int, ...]
+    fitted_params: "Parameters" = field(compare=False, repr=False)
 
     @property
     def test_bits_per_trial(self) -> float:
         """Held-out information over the training frequencies, in bits per trial."""
         gain = self.test_log_likelihood_per_trial - self.baseline_log_likelihood_per_trial
         return gain / float(np.log(2))
+
+
+@dataclass(frozen=True)
+class OwnOptimum:
+    """The best of a subject's own restarts beside the optimum reached from the population's fit.
+
+    Attributes
+    ----------
+    chosen
+        Whether the fit is the own optimum: only where it predicts held-out choices better by
+        more than one standard error.
+    objective_gain
+        MAP objective of the own optimum over the other, nats.
+    heldout_gain, heldout_gain_se
+        Held-out bits per trial over the other's, and its standard error over folds; None
+        without folds.
+    state_agreement
+        Share of trials whose most probable state is the same in both, states matched.
+    """
+
+    chosen: bool
+    objective_gain: float
+    heldout_gain: float | None
+    heldout_gain_se: float | None
+    state_agreement: float
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether two different pictures explain the choices about equally well.
+
+        Other states (fewer than nine trials in ten agree) within 5 nats, or within one standard
+        error held out.
+        """
+        if self.state_agreement >= 0.9:
+            return False
+        if abs(self.objective_gain) <= 5.0:
+            return True
+        if self.heldout_gain is None or self.heldout_gain_se is None:
+            return False
+        return abs(self.heldout_gain) <= self.heldout_gain_se
 
 
 @dataclass(frozen=True)
@@ -58,7 +104,8 @@ class FitResult:
         MAP objective of the best restart at each accepted iterate, from its start on; the last
         is that of ``fitted_params`` exactly.
     best_restart
-        Index of the restart with the highest objective.
+        Index of the restart whose end this is: that with the highest objective; after a start
+        from the population's fit, which is restart 0, as ``own_optimum`` says.
     restart_log_probability : float64 (R, max iterations + 1)
         The same trace for every restart, NaN behind its end.
     restart_objectives : float64 (R,), restart_iterations : int (R,), restart_converged : bool (R,)
@@ -81,6 +128,9 @@ class FitResult:
     remarks
         What the fit should be read with, one sentence each: regressors and choices that the
         data say nothing of.
+    own_optimum
+        How the subject's own restarts compare with the start from the population's fit; None
+        where there was none.
     """
 
     fitted_params: "Parameters"
@@ -106,6 +156,7 @@ class FitResult:
     settings: FitSettings
     cv_metrics: tuple[CVFoldResult, ...] = ()
     remarks: tuple[str, ...] = ()
+    own_optimum: OwnOptimum | None = None
 
     @property
     def num_classes(self) -> int:

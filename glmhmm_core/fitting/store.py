@@ -11,12 +11,12 @@ import numpy as np
 
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
-from glmhmm_core.fitting.result import CVFoldResult, FitResult, SubjectFits
+from glmhmm_core.fitting.result import CVFoldResult, FitResult, OwnOptimum, SubjectFits
 from glmhmm_core.fitting.settings import FitSettings
 from glmhmm_core.fitting.specification import Specification
 
 #: Raised with every change of what the file holds.
-FORMAT = 1
+FORMAT = 2
 #: Fields of a fit that all numbers of states share; stored once.
 SHARED = ("y", "X", "U", "mask")
 #: Numbers stored as JSON beside the arrays.
@@ -45,14 +45,15 @@ def save_fits(path: str | os.PathLike[str], fits: SubjectFits) -> None:
                 **{name: getattr(fit, name) for name in PLAIN},
                 "specification": _listed(asdict(fit.specification)),
                 "settings": asdict(fit.settings),
-                "cv_metrics": [asdict(fold) for fold in fit.cv_metrics],
+                "cv_metrics": [_without_params(fold) for fold in fit.cv_metrics],
                 "remarks": fit.remarks,
+                "own_optimum": fit.own_optimum and asdict(fit.own_optimum),
             }
         )
         prefix = f"k{fit.num_states}/"
-        for name, value in fit.fitted_params._asdict().items():
-            if value is not None:
-                arrays[prefix + name] = np.asarray(value)
+        arrays |= _flat(fit.fitted_params, prefix)
+        for number, fold in enumerate(fit.cv_metrics):
+            arrays |= _flat(fold.fitted_params, f"{prefix}fold{number}/")
         for name in _own_arrays():
             arrays[prefix + name] = np.asarray(getattr(fit, name))
     arrays["meta"] = np.array(json.dumps(meta))
@@ -97,15 +98,16 @@ def _read(path: str | os.PathLike[str]) -> SubjectFits:
 def _fit(plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> FitResult:
     prefix = f"k{plain['num_states']}/"
     model = plain["specification"]
-    folds = [CVFoldResult(**_tupled(fold)) for fold in plain["cv_metrics"]]
+    own = plain["own_optimum"]
+    folds = [
+        CVFoldResult(**_tupled(fold), fitted_params=_params(arrays, f"{prefix}fold{number}/"))
+        for number, fold in enumerate(plain["cv_metrics"])
+    ]
     fields_of_it: dict[str, Any] = {name: arrays[prefix + name] for name in _own_arrays()}
     fields_of_it |= {name: arrays[name] for name in SHARED}
     fields_of_it |= {name: plain[name] for name in PLAIN}
-    *always, sometimes = Parameters._fields
-    params: list[Any] = [arrays[prefix + name] for name in always]
-    params.append(arrays.get(prefix + sometimes))
     return FitResult(
-        fitted_params=Parameters(*params),
+        fitted_params=_params(arrays, prefix),
         **fields_of_it,
         session_ids=arrays["session"],
         specification=Specification(
@@ -120,7 +122,23 @@ def _fit(plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> FitResult:
         settings=FitSettings(**_tupled(plain["settings"])),
         cv_metrics=tuple(folds),
         remarks=tuple(plain["remarks"]),
+        own_optimum=OwnOptimum(**own) if own else None,
     )
+
+
+def _without_params(fold: CVFoldResult) -> dict[str, Any]:
+    return {f.name: getattr(fold, f.name) for f in fields(fold) if f.name != "fitted_params"}
+
+
+def _flat(params: Parameters, prefix: str) -> dict[str, np.ndarray]:
+    """Arrays of some parameters by name; those that the model does not have are left out."""
+    named = params._asdict().items()
+    return {prefix + name: np.asarray(value) for name, value in named if value is not None}
+
+
+def _params(arrays: dict[str, np.ndarray], prefix: str) -> Parameters:
+    stored: dict[str, Any] = {name: arrays.get(prefix + name) for name in Parameters._fields}
+    return Parameters(**stored)
 
 
 def _listed(values: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +154,7 @@ def _tupled(values: dict[str, Any]) -> dict[str, Any]:
 def _own_arrays() -> list[str]:
     """Names of the arrays that each fit has for itself."""
     elsewhere = {*PLAIN, *SHARED, "fitted_params", "session_ids", "specification", "settings"}
-    elsewhere |= {"cv_metrics", "remarks"}
+    elsewhere |= {"cv_metrics", "remarks", "own_optimum"}
     return [field.name for field in fields(FitResult) if field.name not in elsewhere]
 
 

@@ -1,19 +1,31 @@
 """Fit every model to one subject: on all sessions, and with each fold's sessions held out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.climb import Climb, Map, ProgressCallback, Training, best, climb_all
-from glmhmm_core.fitting.folds import assign_folds
+from glmhmm_core.fitting.optimum import choose_optimum
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.remarks import data_remarks, fit_remarks
 from glmhmm_core.fitting.result import CVFoldResult, FitResult
 from glmhmm_core.fitting.settings import FitSettings
 from glmhmm_core.fitting.specification import Specification
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Candidates(Generic[T]):
+    """The best of a model's restarts, and where the start from the population's fit ended."""
+
+    own: T
+    population: T | None = None
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,8 @@ class Job:
         The data, the model, how to fit it, and the name that random numbers depend on.
     num_states
         The numbers of states, ascending.
+    population
+        Number of states -> parameters of the population's fit without the same sessions.
     warm_starts
         Number of states -> parameters of an earlier fit to start from, besides the restarts.
     fold
@@ -37,6 +51,7 @@ class Job:
     settings: FitSettings
     subject: str
     num_states: tuple[int, ...]
+    population: Mapping[int, Parameters]
     warm_starts: Mapping[int, Parameters]
     fold: int | None
 
@@ -44,10 +59,10 @@ class Job:
         """True on the trials of the held-out sessions, bool (T,); None to fit all."""
         if self.fold is None:
             return None
-        folds = assign_folds(len(self.problem.sessions), self.settings.cv_folds, self.settings.seed)
+        folds = self.problem.folds(self.settings.cv_folds, self.settings.seed)
         return folds[self.problem.session_index] == self.fold
 
-    def run(self, run: Map, tell: ProgressCallback) -> list[FitResult] | list[CVFoldResult]:
+    def run(self, run: Map, tell: ProgressCallback) -> "list[Candidates[Any]]":
         """Fit the models: results of all sessions, or of the fold, by number of states."""
         held_out = self.held_out()
         data = self.problem.data(held_out)
@@ -55,17 +70,25 @@ class Job:
         if self.fold is not None:
             tell({"event": "cv_fold_start", "subject": self.subject, "fold": self.fold})
         glm = training.glm()
-        climbs = [
-            climb_all(training, k, glm, self.warm_starts.get(k), run, tell) for k in self.num_states
-        ]
-        if held_out is None:
-            return [self._result(c) for c in climbs]
-        results = [self._fold_result(c, held_out) for c in climbs]
-        tell({"event": "cv_fold_complete", "subject": self.subject, "fold": self.fold})
+        results: list[Candidates[Any]] = []
+        for k in self.num_states:
+            given = [starts[k] for starts in (self.population, self.warm_starts) if k in starts]
+            climbs = climb_all(training, k, glm, given, run, tell)
+            fit = (
+                partial(self._result, climbs)
+                if held_out is None
+                else partial(self._fold_result, climbs, held_out)
+            )
+            if k in self.population and len(climbs) > 1:
+                results.append(Candidates(fit(best(climbs, 1)), fit(0)))
+            else:
+                results.append(Candidates(fit(best(climbs))))
+        if held_out is not None:
+            tell({"event": "cv_fold_complete", "subject": self.subject, "fold": self.fold})
         return results
 
-    def _result(self, climbs: Sequence[Climb]) -> FitResult:
-        problem, winner = self.problem, best(climbs)
+    def _result(self, climbs: Sequence[Climb], winner: int) -> FitResult:
+        problem = self.problem
         if not np.isfinite(climbs[winner].objective):
             raise InputError(
                 "the likelihood is not finite at any starting point",
@@ -104,8 +127,10 @@ class Job:
             ),
         )
 
-    def _fold_result(self, climbs: Sequence[Climb], held_out: np.ndarray) -> CVFoldResult:
-        problem, winner = self.problem, best(climbs)
+    def _fold_result(
+        self, climbs: Sequence[Climb], held_out: np.ndarray, winner: int
+    ) -> CVFoldResult:
+        problem = self.problem
         # Sessions are independent, so one pass over all of them scores both sides of the fold.
         posteriors = problem.posteriors(climbs[winner].params)
         test, train = problem.mask & held_out, problem.mask & ~held_out
@@ -114,6 +139,9 @@ class Job:
         names = np.array(problem.sessions)
         out = np.zeros(len(names), bool)
         out[problem.session_index[held_out]] = True
+        session = problem.session_index[test]
+        sums = np.bincount(session, posteriors.log_likelihood[test], len(names))[out]
+        session_choices = np.bincount(session, minlength=len(names))[out]
         return CVFoldResult(
             fold_index=int(self.fold or 0),
             training_session_ids=tuple(names[~out].tolist()),
@@ -128,6 +156,9 @@ class Job:
             best_restart=winner,
             final_training_objective=climbs[winner].objective,
             converged=climbs[winner].converged,
+            test_session_log_likelihoods=tuple(sums.tolist()),
+            test_session_trial_counts=tuple(session_choices.tolist()),
+            fitted_params=climbs[winner].params,
         )
 
 
@@ -148,10 +179,40 @@ def jobs_of(
     subject: str,
     num_states: tuple[int, ...],
     warm_starts: Mapping[int, Parameters],
+    population: Sequence[FitResult] = (),
 ) -> list[Job]:
-    """The fit to all sessions and one per fold."""
+    """The fit to all sessions and one per fold, each from the population's fit to as much."""
+
+    def start(fit: FitResult, fold: int | None) -> Parameters:
+        return fit.fitted_params if fold is None else fit.cv_metrics[fold].fitted_params
+
     folds: list[int | None] = [None, *range(settings.cv_folds)]
     return [
-        Job(problem, specification, settings, subject, num_states, warm_starts, fold)
+        Job(
+            problem,
+            specification,
+            settings,
+            subject,
+            num_states,
+            {fit.num_states: start(fit, fold) for fit in population},
+            warm_starts,
+            fold,
+        )
         for fold in folds
     ]
+
+
+def assemble(
+    full: "Sequence[Candidates[FitResult]]", folds: "Sequence[Sequence[Candidates[CVFoldResult]]]"
+) -> list[FitResult]:
+    """The fits, by number of states, out of what the jobs gave: folds put in, optima chosen."""
+    fits = []
+    for i, candidates in enumerate(full):
+        own = replace(candidates.own, cv_metrics=tuple(fold[i].own for fold in folds))
+        if candidates.population is None:
+            fits.append(own)
+            continue
+        theirs = (fold[i].population for fold in folds)
+        shared = replace(candidates.population, cv_metrics=tuple(f for f in theirs if f))
+        fits.append(choose_optimum(own, shared))
+    return fits

@@ -31,6 +31,9 @@ def make_fit(num_states: int, *, iterations: int = 7, folds: int = 2, seed: int 
         "best_restart": 0,
         "final_training_objective": -30.0,
         "converged": True,
+        "test_session_log_likelihoods": (-6.0,),
+        "test_session_trial_counts": (10,),
+        "fitted_params": None,
     }
     scored = [(10, -0.6, 0.7), (30, -0.4, 0.9)][:folds]
     return FitResult(

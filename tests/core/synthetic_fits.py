@@ -146,7 +146,9 @@ def make_fit(
         baseline_class_idx=baseline,
         specification=Specification(num_classes, features, np.full(len(features), 2.0)),
         settings=FitSettings(n_restarts=n_restarts, cv_folds=n_folds),
-        cv_metrics=_folds(session_ids, mask, total / mask.sum(), n_folds, 10 * seed + num_states),
+        cv_metrics=_folds(
+            params, session_ids, mask, total / mask.sum(), n_folds, 10 * seed + num_states
+        ),
     )
 
 
@@ -227,7 +229,12 @@ def _history(
 
 
 def _folds(
-    session_ids: np.ndarray, mask: np.ndarray, per_trial: float, n_folds: int, seed: int
+    params: Parameters,
+    session_ids: np.ndarray,
+    mask: np.ndarray,
+    per_trial: float,
+    n_folds: int,
+    seed: int,
 ) -> tuple[CVFoldResult, ...]:
     sessions = np.array(list(dict.fromkeys(session_ids)))
     fold_of = np.random.default_rng(7).permutation(np.arange(len(sessions)) % max(n_folds, 1))
@@ -252,6 +259,11 @@ def _folds(
                 best_restart=0,
                 final_training_objective=per_trial,
                 converged=True,
+                test_session_log_likelihoods=tuple(
+                    (per_trial + hard[fold]) * mask[session_ids == s].sum() for s in test
+                ),
+                test_session_trial_counts=tuple(int(mask[session_ids == s].sum()) for s in test),
+                fitted_params=params,
             )
         )
     return tuple(folds)

@@ -75,7 +75,22 @@ def test_bits_of_a_choice_that_is_never_made():
 
 def fold(trials, log_likelihood, baseline, accuracy):
     return CVFoldResult(
-        0, (), (), 10, trials, 0.0, log_likelihood, baseline, 0.0, accuracy, 0, 0, True
+        0,
+        (),
+        (),
+        10,
+        trials,
+        0.0,
+        log_likelihood,
+        baseline,
+        0.0,
+        accuracy,
+        0,
+        0,
+        True,
+        (),
+        (),
+        None,
     )
 
 
