@@ -137,8 +137,9 @@ def _flat(params: Parameters, prefix: str) -> dict[str, np.ndarray]:
 
 
 def _params(arrays: dict[str, np.ndarray], prefix: str) -> Parameters:
-    stored: dict[str, Any] = {name: arrays.get(prefix + name) for name in Parameters._fields}
-    return Parameters(**stored)
+    *always, sometimes = Parameters._fields
+    stored: dict[str, Any] = {name: arrays[prefix + name] for name in always}
+    return Parameters(**stored, **{sometimes: arrays.get(prefix + sometimes)})
 
 
 def _listed(values: dict[str, Any]) -> dict[str, Any]:
