@@ -139,7 +139,8 @@ def _flat(params: Parameters, prefix: str) -> dict[str, np.ndarray]:
 def _params(arrays: dict[str, np.ndarray], prefix: str) -> Parameters:
     *always, sometimes = Parameters._fields
     stored: dict[str, Any] = {name: arrays[prefix + name] for name in always}
-    return Parameters(**stored, **{sometimes: arrays.get(prefix + sometimes)})
+    stored[sometimes] = arrays.get(prefix + sometimes)
+    return Parameters(**stored)
 
 
 def _listed(values: dict[str, Any]) -> dict[str, Any]:
