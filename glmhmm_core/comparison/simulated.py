@@ -1,0 +1,67 @@
+"""Data that a fit itself would make: its parameters, the trials' stimuli, history fed back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from glmhmm_core.fitting.problem import Problem
+from glmhmm_core.fitting.refit import problem_of
+from glmhmm_core.fitting.result import FitResult
+from glmhmm_core.simulation.simulate import simulate
+from glmhmm_core.tasks.task import RegressorKind
+
+History = Mapping[RegressorKind, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """One simulated data set with the sessions and stimuli of a fit.
+
+    Attributes
+    ----------
+    problem
+        Choices and regressors; a choice counts on the same trials as in the data.
+    states : int64 (T,)
+        True states.
+    """
+
+    problem: Problem
+    states: np.ndarray
+
+
+def simulate_fit(
+    fit: FitResult,
+    *,
+    history: History,
+    rewarded: np.ndarray | None = None,
+    seed: int | Sequence[int] = 0,
+) -> Simulated:
+    """Simulate a fit on its own trials.
+
+    A choice is made on every trial and fed back; on trials without one in the data it does not
+    count afterwards, so that as much is known of the states as in the data.
+
+    Parameters
+    ----------
+    history
+        Columns of the fit's regressors that hold each kind of history regressor; an empty
+        mapping takes all regressors as given, which is right only where none depends on choices.
+    rewarded : int (T,), optional
+        Class that is rewarded on each trial, where history regressors need it.
+    seed
+        Root of the random numbers.
+    """
+    problem = problem_of(fit)
+    made = simulate(
+        fit.fitted_params,
+        fit.X,
+        problem.session_index,
+        history=history,
+        rewarded=rewarded,
+        U=fit.U if fit.transition_names else None,
+        baseline_class_idx=fit.baseline_class_idx,
+        seed=seed,
+    )
+    y = np.where(fit.mask, made.y, -1)
+    return Simulated(replace(problem, X=made.X, y=y), made.states)
