@@ -18,8 +18,8 @@ ORDER = (
     {"design"},
     {"engine"},
     {"model", "simulation", "fitting"},
-    {"comparison"},
     {"states"},
+    {"comparison"},
     {"tables"},
     {"plots"},
 )

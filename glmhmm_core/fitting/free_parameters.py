@@ -54,11 +54,16 @@ class FreeParameters:
         return np.where(self.keys["parameter"] == "weight", packed[self.index], bounded[self.index])
 
 
-def free_parameters(fit: FitResult) -> FreeParameters:
-    """Name the free parameters of a fit."""
+def free_parameters(fit: FitResult, reference: int | None = None) -> FreeParameters:
+    """Name the free parameters of a fit.
+
+    ``reference`` is the state that initial probabilities are relative to; the most probable one
+    if not given.
+    """
     k, features = fit.num_states, fit.emission_names
     free = fit.specification.free(k)
-    reference = int(np.argmax(fit.fitted_params.initial_probs))
+    if reference is None:
+        reference = int(np.argmax(fit.fitted_params.initial_probs))
     rows: list[tuple] = []
     fitted: list[bool] = []
     for state in range(k):
@@ -80,6 +85,15 @@ def free_parameters(fit: FitResult) -> FreeParameters:
                 fitted.append(bool(free.emission[state, row, column]))
     keys = pl.DataFrame(rows, schema=KEY_SCHEMA, orient="row")
     return FreeParameters(keys.filter(fitted), np.flatnonzero(fitted), reference)
+
+
+def interchangeable(fit: FitResult) -> np.ndarray:
+    """Which states have the same frozen weights, and so may change numbers: bool (K, K)."""
+    frozen = [
+        (dict(fit.frozen_emissions.get(k, {})), dict(fit.frozen_transitions.get(k, {})))
+        for k in range(fit.num_states)
+    ]
+    return np.array([[a == b for b in frozen] for a in frozen])
 
 
 def _coordinates(params: Parameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

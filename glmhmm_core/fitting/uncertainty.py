@@ -72,20 +72,22 @@ class Uncertainty:
     remarks: tuple[str, ...]
 
 
-def standard_errors(fit: FitResult) -> Uncertainty:
+def standard_errors(fit: FitResult, reference: int | None = None) -> Uncertainty:
     """Standard errors and 95 % intervals of weights and log-odds.
 
     Parameters
     ----------
     fit
         A converged fit; its data, priors and frozen weights are taken as it has them.
+    reference
+        State that initial probabilities are relative to; the most probable one if not given.
 
     Raises
     ------
     InputError
         If the curvature is not finite at the fit.
     """
-    named = free_parameters(fit)
+    named = free_parameters(fit, reference)
     model = fit.specification
     data = problem_of(fit).data()
     prior, free = model.prior(fit.num_states, fit.settings), model.free(fit.num_states)

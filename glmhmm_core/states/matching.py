@@ -126,8 +126,17 @@ def match_states(fit: FitResult, reference: FitResult) -> StateMatch:
     return match_parameters(fit.fitted_params, reference.fitted_params, problem_of(fit))
 
 
-def match_parameters(params: Parameters, reference: Parameters, problem: Problem) -> StateMatch:
-    """Match the states of one model to those of another on a subject's trials."""
+def match_parameters(
+    params: Parameters,
+    reference: Parameters,
+    problem: Problem,
+    allowed: np.ndarray | None = None,
+) -> StateMatch:
+    """Match the states of one model to those of another on a subject's trials.
+
+    ``allowed`` is false for pairs (K, reference K) that must not be matched, such as states with
+    other frozen weights.
+    """
     parts = {
         "choices": _choice_distance(
             _choice_laws(params, problem.X), _choice_laws(reference, problem.X)
@@ -139,12 +148,15 @@ def match_parameters(params: Parameters, reference: Parameters, problem: Problem
             np.diag(params.transition_matrix), np.diag(reference.transition_matrix)
         ),
     }
-    return assign(parts)
+    return assign(parts, allowed)
 
 
-def assign(parts: dict[str, np.ndarray]) -> StateMatch:
+def assign(parts: dict[str, np.ndarray], allowed: np.ndarray | None = None) -> StateMatch:
     """Match states by distances (K, reference K) of every pair, by name as in ``SHARES``."""
     cost = np.sum([share * parts[name] for name, share in SHARES.items()], axis=0)
+    if allowed is not None:
+        # A cost beyond that of any whole assignment.
+        cost = np.where(allowed, cost, float(max(cost.shape)) + 1.0)
     states, references = linear_sum_assignment(cost)
     total = float(cost[states, references].sum())
     matched = np.full(len(cost), -1)
