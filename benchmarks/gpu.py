@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402
 
 from benchmarks.subjects import REFERENCE_MICE, Subject, cohort, one_mouse, pooled, starts  # noqa: E402
 from benchmarks.table import print_table, say, seconds  # noqa: E402
-from glmhmm_core.engine.em import Fit, maximize_together  # noqa: E402
+from glmhmm_core.engine.em import GRADIENT_TOLERANCE, Fit, anew, maximize_together  # noqa: E402
 from glmhmm_core.engine.expectation import Data  # noqa: E402
 from glmhmm_core.engine.parameters import (  # noqa: E402
     Parameters,
@@ -76,7 +76,9 @@ def climbing(subject: Subject, num_states: int, restarts: int, **limits: int) ->
     prior = make_prior(num_states, np.full(subject.X.shape[1], 2.0), 2.0, 0.0)
     data = subject.problem().data()
     free = all_free(begin[0])
-    return lambda: maximize_together(stacked, data, prior, free, 1e-9, **limits)
+    begun = jax.tree.map(lambda *parts: np.stack(parts), *map(anew, begin))
+    tols = (1e-9, GRADIENT_TOLERANCE)
+    return lambda: maximize_together(stacked, data, prior, free, *tols, begun, **limits)
 
 
 def iteration_row(subject: Subject, num_states: int, restarts: int, rate: float) -> list[str]:

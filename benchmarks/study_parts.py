@@ -58,9 +58,9 @@ def compiles(quick: bool) -> dict[str, object]:
     with _listening() as heard:
         by_states = {}
         for num_states in range(1, 6):
-            before = heard.of("maximize")
+            before = heard.of("_maximize")
             fit_subjects(designs, [num_states], settings)
-            by_states[num_states] = heard.of("maximize") - before
+            by_states[num_states] = heard.of("_maximize") - before
         # The same mice a session earlier: what one more session of each made compile anew.
         earlier = [mouse.first_sessions(len(mouse.bounds) - 2) for mouse in mice]
         same = [a.problem().layout.shape for a in mice], [b.problem().layout.shape for b in earlier]

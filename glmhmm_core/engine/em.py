@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from glmhmm_core.engine.coordinates import directions, pack, unpack
 from glmhmm_core.engine.expectation import Data, expect
-from glmhmm_core.engine.parameters import Free, Parameters, Prior
+from glmhmm_core.engine.parameters import Array, Free, Parameters, Prior
 
 #: Relative gain of an EM iteration below which BFGS takes over.
 TAKE_OVER = 1e-4
@@ -29,6 +30,27 @@ GRADIENT_TOLERANCE = 1e-6
 ROUNDING = 1e-13
 
 
+class Begun(NamedTuple):
+    """What a climb that was interrupted has gained so far.
+
+    Attributes
+    ----------
+    inverse : float64 (P, P)
+        BFGS approximation of the inverse Hessian; zeros while EM's steps were being taken.
+    iterations : int ()
+        E-steps after the first.
+    """
+
+    inverse: Array
+    iterations: Array
+
+
+def anew(start: Parameters) -> Begun:
+    """Nothing gained yet."""
+    size = jax.eval_shape(pack, start).size
+    return Begun(np.zeros((size, size)), np.asarray(0))
+
+
 class Fit(NamedTuple):
     """Where one start ended.
 
@@ -37,17 +59,23 @@ class Fit(NamedTuple):
     params
         Parameters at the end.
     trace : float64 (max_iters + 1,)
-        Objective at the accepted iterate after each E-step, never falling; NaN behind the end.
-    iterations : int ()
-        E-steps after the first.
+        Objective at the accepted iterate after each E-step, never falling; NaN behind the end
+        and before what the climb had begun with.
+    begun
+        What it takes to go on from here.
     converged : bool ()
         Whether gain and gradient met the tolerances.
     """
 
     params: Parameters
     trace: jax.Array
-    iterations: jax.Array
+    begun: Begun
     converged: jax.Array
+
+    @property
+    def iterations(self) -> Array:
+        """E-steps after the first, int ()."""
+        return self.begun.iterations
 
 
 class _Point(NamedTuple):
@@ -81,7 +109,6 @@ def _bfgs(inverse: jax.Array, moved: jax.Array, fallen: jax.Array) -> jax.Array:
     return jnp.where(safe, left @ inverse @ left.T + rho * jnp.outer(moved, moved), inverse)
 
 
-@partial(jax.jit, static_argnames="max_iters")
 def maximize(
     start: Parameters,
     data: Data,
@@ -89,6 +116,7 @@ def maximize(
     free: Free,
     tol: float,
     gradient_tol: float = GRADIENT_TOLERANCE,
+    begun: Begun | None = None,
     *,
     max_iters: int,
 ) -> Fit:
@@ -103,10 +131,27 @@ def maximize(
     tol, gradient_tol
         The climb ends when an accepted step gains less than ``tol`` of the objective and EM's
         next step is shorter than ``gradient_tol`` complete-data standard deviations.
+    begun
+        With the parameters of an earlier climb, goes on where it ended; one E-step is repeated.
     max_iters
-        E-steps after which it is given up.
+        E-steps after which it is given up, those of the earlier climb among them.
     """
+    begun = anew(start) if begun is None else begun
+    return _maximize(start, data, prior, free, tol, gradient_tol, begun, max_iters=max_iters)
 
+
+@partial(jax.jit, static_argnames="max_iters")
+def _maximize(
+    start: Parameters,
+    data: Data,
+    prior: Prior,
+    free: Free,
+    tol: float,
+    gradient_tol: float,
+    begun: Begun,
+    *,
+    max_iters: int,
+) -> Fit:
     def evaluate(theta: jax.Array) -> _Point:
         params = unpack(theta, start)
         e = expect(params, data, prior, free)
@@ -149,21 +194,24 @@ def maximize(
         )
 
     # The first iteration evaluates the start itself: a step of zero from a point below all others.
+    # A quasi-Newton step of zero leaves the inverse Hessian of an earlier climb as it is.
     theta = pack(start)
     zeros, square = jnp.zeros_like(theta), jnp.zeros((theta.size, theta.size))
     state = _State(
         point=_Point(theta, jnp.asarray(-jnp.inf), zeros, zeros, square),
-        inverse=square,
+        inverse=jnp.asarray(begun.inverse),
         step=zeros,
-        quasi=jnp.asarray(False),
+        quasi=(jnp.asarray(begun.inverse) != 0).any(),
         damping=jnp.asarray(1.0),
-        iteration=jnp.asarray(-1),
+        iteration=jnp.asarray(begun.iterations) - 1,
         converged=jnp.asarray(False),
         stuck=jnp.asarray(False),
         trace=jnp.full(max_iters + 1, jnp.nan),
     )
     end = jax.lax.while_loop(proceed, iterate, state)
-    return Fit(unpack(end.point.theta, start), end.trace, end.iteration, end.converged)
+    inverse = jnp.where(end.quasi, end.inverse, 0.0)
+    begun = Begun(inverse, end.iteration)
+    return Fit(unpack(end.point.theta, start), end.trace, begun, end.converged)
 
 
 @partial(jax.jit, static_argnames="max_iters")
@@ -173,20 +221,21 @@ def maximize_together(
     prior: Prior,
     free: Free,
     tol: float,
-    gradient_tol: float = GRADIENT_TOLERANCE,
+    gradient_tol: float,
+    begun: Begun,
     *,
     max_iters: int,
 ) -> Fit:
     """Climb from many starts in step, for accelerators: :func:`maximize` over a leading axis.
 
-    ``starts`` has a leading axis R, and so has the result. All climbs take as many iterations
-    as the longest; on a processor with few cores one climb at a time is faster.
+    ``starts`` and ``begun`` have a leading axis R, and so has the result. All climbs take as many
+    iterations as the longest; on a processor with few cores one climb at a time is faster.
     """
 
-    def one(start: Parameters) -> Fit:
-        return maximize(start, data, prior, free, tol, gradient_tol, max_iters=max_iters)
+    def one(start: Parameters, begun: Begun) -> Fit:
+        return maximize(start, data, prior, free, tol, gradient_tol, begun, max_iters=max_iters)
 
-    return jax.vmap(one)(starts)
+    return jax.vmap(one)(starts, begun)
 
 
 def bytes_per_climb(data: Data, num_states: int) -> int:
