@@ -26,6 +26,7 @@ from scipy.optimize import linear_sum_assignment
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.engine.transitions import others
 from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.choice_laws import choice_laws
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.refit import problem_of
 from glmhmm_core.fitting.result import FitResult
@@ -139,7 +140,7 @@ def match_parameters(
     """
     parts = {
         "choices": _choice_distance(
-            _choice_laws(params, problem.X), _choice_laws(reference, problem.X)
+            choice_laws(params, problem.X), choice_laws(reference, problem.X)
         ),
         "posterior": _overlap_distance(
             problem.posteriors(params).smoothed, problem.posteriors(reference).smoothed
@@ -206,14 +207,6 @@ def _without(cost: np.ndarray, state: int, reference: int) -> float:
         square[state, cost.shape[1] :] = dear
     total = float(square[linear_sum_assignment(square)].sum())
     return total if total < dear else np.inf
-
-
-def _choice_laws(params: Parameters, X: np.ndarray) -> np.ndarray:
-    """P(y = c | state, x), baseline first: (T, K, C)."""
-    logits = np.einsum("kcm,tm->tkc", np.asarray(params.emission_weights), X)
-    logits = np.concatenate([np.zeros((*logits.shape[:2], 1)), logits], axis=2)
-    odds = np.exp(logits - logits.max(2, keepdims=True))
-    return odds / odds.sum(2, keepdims=True)
 
 
 def _choice_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,0 +1,56 @@
+"""Posteriors without the own choice: those of a chain in which that choice was never seen."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from core.fitting.fitted import driven, two
+from core.oracles import Trials, by_recursion
+from core.synthetic_fits import IBL, make_subject, simulate
+
+from glmhmm_core.tables.behavior import accuracy_table, psychometric_table
+from glmhmm_core.tables.own_choice import own_choice_removed, without_own_choice
+
+CLEANED, TRUTH = simulate(IBL, 120, 90, seed=11)
+FITS = make_subject(CLEANED, [IBL], n_folds=2, n_restarts=2)
+
+
+@pytest.mark.parametrize("fitted", [two, driven])
+def test_it_is_the_posterior_with_the_choice_hidden(fitted):
+    fit = fitted()
+    removed = own_choice_removed(fit)
+    np.testing.assert_allclose(removed.sum(1), 1)
+    trials = Trials(fit.X, fit.U, fit.y, fit.session_ids, fit.num_classes, fit.baseline_class_idx)
+    for t in (0, 1, 39, 40, 57, 399, *np.flatnonzero(~fit.mask)[:2]):
+        y = fit.y.copy()
+        y[t] = -1
+        hidden = by_recursion(fit.fitted_params, replace(trials, y=y))
+        np.testing.assert_allclose(removed[t], hidden.smoothed[t], rtol=1e-7, atol=1e-12)
+
+
+def test_trials_sorted_without_their_own_choice_have_their_true_accuracy():
+    correct = (CLEANED["feedback"] == 1).to_numpy()
+    seen = ((CLEANED["contrast"] != 0) & CLEANED["choice"].is_not_null()).to_numpy()
+    table = accuracy_table(FITS, CLEANED, "contrast")
+    fair = accuracy_table(without_own_choice(FITS), CLEANED, "contrast")
+    for k in (1, 2):
+        true = correct[seen & (k == TRUTH)].mean()
+        sorted_by_itself = table.filter(state_idx=k)["accuracy_certain"].item()
+        sorted_by_others = fair.filter(state_idx=k)["accuracy_certain"].item()
+        assert sorted_by_itself < true - 0.04
+        assert abs(sorted_by_others - true) < 0.04
+
+
+def test_tables_take_them_as_they_take_fits():
+    fair = psychometric_table(without_own_choice(FITS), CLEANED, "contrast")
+    plain = psychometric_table(FITS, CLEANED, "contrast")
+    assert fair.schema == plain.schema
+    assert fair["state_label"].to_list() == plain["state_label"].to_list()
+    assert not np.allclose(fair["probability"], plain["probability"])
+
+
+def test_a_choice_that_a_state_rules_out_leaves_a_posterior():
+    fit = two()
+    sharp = fit.fitted_params._replace(emission_weights=fit.fitted_params.emission_weights * 1e3)
+    removed = own_choice_removed(replace(fit, fitted_params=sharp))
+    assert np.isfinite(removed).all()
