@@ -3,7 +3,10 @@
 The inverse of minus the objective's Hessian at the optimum approximates the posterior's
 covariance (Laplace). It knows what the hidden states leave open, but not that there are other
 optima, nor that a short data set's posterior is skewed: the session bootstrap and sampling are
-there for that.
+there for that. How often 95 % intervals held the truth (``benchmarks/coverage.py``, flat
+priors): over 80 simulated subjects of 56 x 90 trials .945 of weights, .938 of log-odds of
+transitions; over 60 of 10 x 90 trials .94 and .87. What falls short are transitions that are made
+once or twice in all (.50 to .86 alone); a Dirichlet of concentration 2 lifts those (.71, .85).
 """
 
 from dataclasses import dataclass
@@ -55,7 +58,8 @@ class Uncertainty:
     covariance : float64 (P, P)
         Of the estimates, in the order of ``table``; NaN where nothing is known.
     near_singular
-        Whether some combination of parameters is hardly determined, or the point is no maximum.
+        Whether some weight or combination of parameters is hardly determined, or the point is
+        no maximum. Probabilities at zero alone do not make it so.
     smallest_eigenvalue
         Of the information scaled to a diagonal of 1.
     off_optimum
@@ -146,7 +150,8 @@ def _invert(
         remarks.append(f"The objective {what}: {'; '.join(map(_name, some))}.")
     if off > OFF:
         remarks.append(f"The fit lies {off:.2g} standard errors off its optimum.")
-    weights_unknown = bool((unsure["parameter"] != "initial").any())
+    # A probability at zero is the data's answer; a weight that nothing tells is the model's fault.
+    weights_unknown = bool(unsure["parameter"].is_in(["weight", "transition_weight"]).any())
     return Uncertainty(
         table, covariance, bool(flat.any()) or weights_unknown, smallest, off, tuple(remarks)
     )
