@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from core.engine.climbs import GLM, TWO, trials_of
+from core.engine.climbs import DRIVEN, GLM, TWO, trials_of
 from core.fitting.fitted import NAMES, driven, fit, two
 from core.oracles import gradient, log_likelihood, numeric_gradient, params_at
 from core.textbook_em import Priors, log_prior
@@ -46,7 +46,8 @@ def test_errors_are_those_of_the_oracle_s_objective():
 
 
 def test_rows_carry_the_values_of_the_parameters():
-    result = driven()
+    result = fit(trials_of(DRIVEN, seed=1), n_restarts=1)
+    assert result.baseline_class_idx == 1
     params = result.fitted_params
     table = standard_errors(result).table
     for row in table.iter_rows(named=True):

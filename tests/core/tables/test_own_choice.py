@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from core.fitting.fitted import driven, two
+from core.engine.climbs import DRIVEN, trials_of
+from core.fitting.fitted import fit, two
 from core.oracles import Trials, by_recursion
 from core.synthetic_fits import IBL, make_subject, simulate
 
@@ -15,16 +16,24 @@ CLEANED, TRUTH = simulate(IBL, 120, 90, seed=11)
 FITS = make_subject(CLEANED, [IBL], n_folds=2, n_restarts=2)
 
 
-@pytest.mark.parametrize("fitted", [two, driven])
+def other_baseline():
+    """Three choices, of which not the first is the baseline."""
+    return fit(trials_of(DRIVEN, seed=1), n_restarts=1)
+
+
+@pytest.mark.parametrize("fitted", [two, other_baseline])
 def test_it_is_the_posterior_with_the_choice_hidden(fitted):
-    fit = fitted()
-    removed = own_choice_removed(fit)
+    result = fitted()
+    removed = own_choice_removed(result)
     np.testing.assert_allclose(removed.sum(1), 1)
-    trials = Trials(fit.X, fit.U, fit.y, fit.session_ids, fit.num_classes, fit.baseline_class_idx)
-    for t in (0, 1, 39, 40, 57, 399, *np.flatnonzero(~fit.mask)[:2]):
-        y = fit.y.copy()
+    trials = Trials(
+        *(result.X, result.U, result.y, result.session_ids),
+        *(result.num_classes, result.baseline_class_idx),
+    )
+    for t in (0, 1, 39, 40, 57, 399, *np.flatnonzero(~result.mask)[:2]):
+        y = result.y.copy()
         y[t] = -1
-        hidden = by_recursion(fit.fitted_params, replace(trials, y=y))
+        hidden = by_recursion(result.fitted_params, replace(trials, y=y))
         np.testing.assert_allclose(removed[t], hidden.smoothed[t], rtol=1e-7, atol=1e-12)
 
 
@@ -50,7 +59,7 @@ def test_tables_take_them_as_they_take_fits():
 
 
 def test_a_choice_that_a_state_rules_out_leaves_a_posterior():
-    fit = two()
-    sharp = fit.fitted_params._replace(emission_weights=fit.fitted_params.emission_weights * 1e3)
-    removed = own_choice_removed(replace(fit, fitted_params=sharp))
+    params = two().fitted_params
+    sharp = params._replace(emission_weights=params.emission_weights * 1e3)
+    removed = own_choice_removed(replace(two(), fitted_params=sharp))
     assert np.isfinite(removed).all()
