@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from glmhmm_assets.defs.population import is_due
 from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags
 from glmhmm_assets.study import Study, load_study
 from glmhmm_assets.watching import look
@@ -18,16 +19,17 @@ LOOK_EVERY = 30
 
 
 def build_session_sensor(
-    study: Study, target: Sequence[dg.AssetsDefinition]
+    study: Study, per_subject: Sequence[dg.AssetsDefinition], population: dg.AssetsDefinition
 ) -> dg.SensorDefinition:
     """Build the sensor that watches a study's session files.
 
-    The study file is read again at every tick, as it is in every run: an edit counts at once.
+    A run that it asks for makes the population's fit too if none is there that serves. The study
+    file is read again at every tick, as it is in every run: an edit counts at once.
     """
 
     @dg.sensor(
         name=f"{study.name}_session_files",
-        target=list(target),
+        target=[population, *per_subject],
         minimum_interval_seconds=LOOK_EVERY,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
@@ -39,7 +41,13 @@ def build_session_sensor(
     )
     def session_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         current = load_study(study.file, study.home)
-        return look(current, context.instance, context.cursor, context.log, time.time())
+        keys = [key for asset in per_subject for key in asset.keys]
+
+        def select(subjects: int) -> list[dg.AssetKey]:
+            due = is_due(current, context.instance, subjects)
+            return [population.key, *keys] if due else keys
+
+        return look(current, context.instance, context.cursor, context.log, time.time(), select)
 
     return session_files
 
@@ -64,6 +72,28 @@ def build_nightly_schedule(
         return dg.RunRequest(tags={**range_tags(known, known), STUDY_TAG: study.name})
 
     return nightly
+
+
+def build_population_schedule(
+    study: Study, target: Sequence[dg.AssetsDefinition]
+) -> dg.ScheduleDefinition:
+    """Build the schedule that fits the population anew, and all subjects from it."""
+
+    @dg.schedule(
+        name=f"{study.name}_population",
+        target=list(target),
+        cron_schedule=study.schedule.population,
+        execution_timezone=study.schedule.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Fits the population anew with all sessions by now, and all subjects from it.",
+    )
+    def population(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        known = known_subjects(study, context.instance)
+        if not known:
+            return dg.SkipReason("no subjects yet")
+        return dg.RunRequest(tags={**range_tags(known, known), STUDY_TAG: study.name})
+
+    return population
 
 
 def build_cohort_sensor(

@@ -16,6 +16,7 @@ import dagster as dg
 from glmhmm_assets.automation import (
     build_cohort_sensor,
     build_nightly_schedule,
+    build_population_schedule,
     build_session_sensor,
 )
 from glmhmm_assets.defs.cohort import build_cohort
@@ -23,6 +24,7 @@ from glmhmm_assets.defs.features import build_design_tensors
 from glmhmm_assets.defs.figures import build_figures
 from glmhmm_assets.defs.fits import build_subject_fits
 from glmhmm_assets.defs.ingest import build_cleaned_sessions, build_raw_sessions
+from glmhmm_assets.defs.population import build_population_fit
 from glmhmm_assets.defs.tables import build_tables
 from glmhmm_assets.defs.tracking import build_fit_tracking
 from glmhmm_assets.io_managers import build_io_managers
@@ -58,15 +60,19 @@ def study_definitions(study: Study) -> dg.Definitions:
     with warnings.catch_warnings():  # the argument for batches of partitions is still called beta
         warnings.simplefilter("ignore", dg.BetaWarning)
         per_subject = subject_assets(study)
+        population = build_population_fit(study)
         cohort = build_cohort(study)
         return dg.Definitions(
-            assets=[build_raw_sessions(study), *per_subject, *cohort],
+            assets=[build_raw_sessions(study), population, *per_subject, *cohort],
             sensors=[
-                build_session_sensor(study, per_subject),
+                build_session_sensor(study, per_subject, population),
                 build_cohort_sensor(study, cohort),
                 build_failure_sensor(study),
             ],
-            schedules=[build_nightly_schedule(study, per_subject)],
+            schedules=[
+                build_nightly_schedule(study, per_subject),
+                build_population_schedule(study, [population, *per_subject]),
+            ],
         )
 
 

@@ -19,6 +19,8 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from glmhmm_assets.definitions import build_defs
+from glmhmm_assets.defs.population import NAME as POPULATION
+from glmhmm_assets.defs.population import is_due
 from glmhmm_assets.following import follow
 from glmhmm_assets.launcher import BY_HAND_TAG, by_hand_lock
 from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags
@@ -30,6 +32,8 @@ from glmhmm_core.errors import InputError
 if TYPE_CHECKING:
     from glmhmm_core.trials.scan import SubjectFiles
 
+#: Assets that the population's fit is made of.
+BEFORE_POPULATION = ("cleaned_sessions", "cleaning_report", "design_tensors")
 #: A run in one of these is writing results.
 _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
@@ -113,22 +117,31 @@ def _materialize(
     """Run the graph over stretches of neighboring partitions; give what happened.
 
     One run over everything between the first and the last would fit subjects that nobody asked
-    for. The stretches share this process, so that nothing is compiled twice.
+    for. The stretches share this process, so that nothing is compiled twice. The population's
+    fit is made if none is there that serves; it needs the designs of all stretches before.
     """
     definitions = build_defs(study.home)
     job = definitions.resolve_implicit_global_asset_job_def()
     keys = [key for key in job.asset_layer.executable_asset_keys if key.path[0] == study.name]
     partitioned = [key for key in keys if job.asset_layer.get(key).is_partitioned]
-    stretches = _stretches(known_subjects(study, instance), subjects)
+    population = dg.AssetKey([study.name, POPULATION])
+    cohort = [key for key in keys if key not in partitioned and key != population]
+    known = known_subjects(study, instance)
+    stretches = _stretches(known, subjects)
+    steps = [(stretch, list(partitioned)) for stretch in stretches]
+    steps[-1][1].extend(cohort)  # the cohort's assets go over all subjects, once
+    if is_due(study, instance, len(known)):
+        steps[0][1].append(population)
+        before = [key for key in partitioned if key.path[-1] in BEFORE_POPULATION]
+        steps = [(stretch, before) for stretch in stretches[1:]] + steps
     events: list[dg.DagsterEvent] = []
-    for number, stretch in enumerate(stretches, start=1):
-        last = number == len(stretches)  # the cohort's assets go over all subjects, once
+    for stretch, selection in steps:
         run_id = make_new_run_id()
         with follow(instance, run_id, console, study.name):
             result = job.execute_in_process(
                 run_id=run_id,
                 instance=instance,
-                asset_selection=keys if last else partitioned,
+                asset_selection=selection,
                 tags={
                     **range_tags(stretch, stretch),
                     STUDY_TAG: study.name,

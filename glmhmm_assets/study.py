@@ -115,12 +115,17 @@ class FiguresTable(TomlTable):
 
 
 class ScheduleTable(TomlTable):
-    """``[schedule]``: when all subjects are gone through whether or not a file changed."""
+    """``[schedule]``: what happens whether or not a file changed.
+
+    ``refit`` is when all subjects are gone through, ``population`` when the population's fit is
+    made anew and all subjects are fitted from it: cron expressions in ``timezone``.
+    """
 
     refit: Text = "0 3 * * *"
+    population: Text = "0 5 * * SUN"
     timezone: Text = "UTC"
 
-    @field_validator("refit")
+    @field_validator("refit", "population")
     @classmethod
     def _cron(cls, value: str) -> str:
         # Deferred: Dagster takes seconds to import, and the default is known to be right.
@@ -208,19 +213,21 @@ class Study(StudyFile):
         """How every model of this study is fitted."""
         return FitSettings(**self.model.model_dump(exclude={"num_states"}))
 
+    def model_digest(self) -> str:
+        """SHA-256 of what the population's fit depends on, beside the session files."""
+        return self._digest({"task", "exclude", "subjects", "model"})
+
     def settings_digest(self) -> str:
         """SHA-256 of everything but the session files that results depend on.
 
         Title, schedule and notification are left out: changing them refits nothing.
         """
-        said = self.model_dump(mode="json", include=_SHAPES_RESULTS)
-        text = json.dumps(said, sort_keys=True) + repr(self.load_task())
+        return self._digest({"task", "exclude", "subjects", "model", "figures"})
+
+    def _digest(self, tables: set[str]) -> str:
+        said = self.model_dump(mode="json", include=tables)
+        text = json.dumps([self.sessions.format, said], sort_keys=True) + repr(self.load_task())
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-_SHAPES_RESULTS = {"sessions": {"format"}} | dict.fromkeys(
-    ("task", "exclude", "subjects", "model", "figures"), True
-)
 
 
 def dagster_home() -> Path:

@@ -6,7 +6,7 @@ a pure function. ``look`` does one look: it reads, plans, and says it in Dagster
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -159,12 +159,18 @@ def remember(memory: Memory, found: "Scan", settings: str, looked: Plan, asks: b
 
 
 def look(
-    study: Study, instance: dg.DagsterInstance, cursor: str | None, log: Any, now: float
+    study: Study,
+    instance: dg.DagsterInstance,
+    cursor: str | None,
+    log: Any,
+    now: float,
+    select: Callable[[int], list[dg.AssetKey]],
 ) -> dg.SensorResult:
     """Look at a study's session files once: the body of its sensor.
 
     Changes that come while a run of the study is waiting or at work are left for a later tick,
-    so that they go into one run together and no two runs write the same subject.
+    so that they go into one run together and no two runs write the same subject. ``select`` says
+    for a number of subjects which assets a run is asked for.
     """
     memory = Memory.from_cursor(cursor, now)
     known = known_subjects(study, instance)
@@ -201,6 +207,7 @@ def look(
             dg.RunRequest(
                 run_key=f"{study.name}-{after.born}-{after.requests}",
                 tags={**range_tags(order, asked), STUDY_TAG: study.name},
+                asset_selection=select(len(order)),
             )
         ],
     )

@@ -38,6 +38,10 @@ _FITS = {
         f"At the number of states that the figures show, at least {LEAST_AGREEMENT:.0%} of the "
         "restarts (and two of them) end at the best optimum."
     ),
+    "optimum_unambiguous": (
+        "At the number of states that the figures show, no optimum with other states explains the "
+        "choices about equally well (5 nats, or one standard error held out)."
+    ),
     "states_occupied": (
         "At the number of states that the figures show, every state holds at least "
         f"{LEAST_OCCUPANCY:.0%} of the trials."
@@ -97,6 +101,7 @@ def check_fits(
                 why = f"K = {fit.num_states}: stopped after {fit.num_iterations} iterations"
                 trouble["converged"].append(_line(subject, why))
         trouble["restarts_agree"] += _disagreement(subject, shown)
+        trouble["optimum_unambiguous"] += _ambiguity(subject, shown)
         trouble["states_occupied"] += _empty_states(subject, shown)
     return _results(study, "subject_fits", trouble)
 
@@ -179,6 +184,19 @@ def _disagreement(subject: str, fit: "FitResult") -> list[dict[str, str]]:
     if fit.num_states == 1 or total == 1 or best >= max(2, LEAST_AGREEMENT * total):
         return []
     return [_line(subject, f"K = {fit.num_states}: {best} of {total} restarts at the best optimum")]
+
+
+def _ambiguity(subject: str, fit: "FitResult") -> list[dict[str, str]]:
+    own = fit.own_optimum
+    if own is None or not own.ambiguous:
+        return []
+    what = (
+        f"K = {fit.num_states}: its own restarts give other states ({own.state_agreement:.0%} of "
+        f"the trials agree) at {own.objective_gain:+.1f} nats"
+    )
+    if own.heldout_gain is not None:
+        what += f" and {own.heldout_gain:+.4f} held-out bits per trial"
+    return [_line(subject, what)]
 
 
 def _empty_states(subject: str, fit: "FitResult") -> list[dict[str, str]]:

@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from glmhmm_assets.compilation_cache import use_compilation_cache
 from glmhmm_assets.defs.checks import check_fits, fit_check_specs, shown_fit
+from glmhmm_assets.defs.population import NAME as POPULATION
+from glmhmm_assets.defs.population import stored_population
 from glmhmm_assets.per_subject import exclude, show, subject_asset
 from glmhmm_assets.progress import Progress
 from glmhmm_assets.resources.fit_store import FitStore
@@ -25,12 +28,14 @@ def build_subject_fits(study: Study) -> dg.AssetsDefinition:
         **subject_asset(study, kinds={"jax"}, rooms=ROOMS),
         io_manager_key="fits",
         check_specs=fit_check_specs(study),
+        deps=[[study.name, POPULATION]],
         pool="gpu",
     )
     def subject_fits(context: dg.AssetExecutionContext, design_tensors: dict) -> Iterator[Any]:
         """Softmax GLM-HMMs of every subject, for every number of states that the study names.
 
-        All subjects, numbers of states, restarts and folds are one batch in one process. A
+        All subjects, numbers of states, restarts and folds are one batch in one process. Each
+        starts from the population's fit, where there is one, and from restarts of its own. A
         subject's fits are kept under a fingerprint of its data, its settings and the sources
         that make them, as soon as they are finished: a run that finds them there fits nothing,
         and one that was killed goes on where it stopped.
@@ -48,19 +53,22 @@ def fit_batch(
     context: dg.AssetExecutionContext, study: Study, designs: dict
 ) -> "dict[str, SubjectFits | Excluded]":
     """Fit what the store does not hold; give everything in the order of the run's partitions."""
-    _use_compilation_cache(study)
+    use_compilation_cache(study)
     from glmhmm_core.fitting.batch import fit_subjects
     from glmhmm_core.fitting.fingerprint import fingerprint
     from glmhmm_core.fitting.result import Excluded
 
     num_states, settings = study.model.num_states, study.fit_settings()
+    population = stored_population(study)
+    if population is None:
+        context.log.info("no fit of the population to start from: own restarts alone")
     store = FitStore(study.storage / "fits")
     fits: dict[str, Any] = {s: d for s, d in designs.items() if isinstance(d, Excluded)}
     todo = {}
     for subject, design in designs.items():
         if subject in fits:
             continue
-        stored = store.find(subject, fingerprint(design, num_states, settings))
+        stored = store.find(subject, fingerprint(design, num_states, settings, population))
         if stored is None:
             todo[subject] = design
         else:
@@ -82,7 +90,12 @@ def fit_batch(
             folds=len(todo) * settings.cv_folds,
         )
         fits |= fit_subjects(
-            todo, num_states, settings, on_finished=finished, progress_callback=progress
+            todo,
+            num_states,
+            settings,
+            population=population,
+            on_finished=finished,
+            progress_callback=progress,
         )
     return {subject: fits[subject] for subject in context.partition_keys}
 
@@ -101,6 +114,7 @@ def _tell(
     heldout = heldout_bits_per_trial(fit)
     facts: dict[str, Any] = {
         "fingerprint": one.fingerprint,
+        "population": one.population or "none",
         "trials": len(fit.y),
         "num_states_shown": fit.num_states,
         "log_likelihood": fit.raw_log_likelihood,
@@ -111,16 +125,15 @@ def _tell(
     }
     if heldout is not None:
         facts["heldout_bits_per_trial"] = heldout
+    if fit.own_optimum is not None:
+        own = fit.own_optimum
+        facts |= {
+            "optimum": "own restarts" if own.chosen else "population",
+            "own_objective_gain": own.objective_gain,
+            "own_state_agreement": own.state_agreement,
+        }
+        if own.heldout_gain is not None:
+            facts["own_heldout_gain"] = own.heldout_gain
     if one.notes:
         facts["notes"] = "\n".join(one.notes)
     show(context, subject, facts)
-
-
-def _use_compilation_cache(study: Study) -> None:
-    """Let JAX find the programs that earlier runs compiled, unless the environment says where."""
-    import jax
-
-    folder = "jax_compilation_cache_dir"
-    if not getattr(jax.config, folder):
-        jax.config.update(folder, str(study.home / "cache" / "jax"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

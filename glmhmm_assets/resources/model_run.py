@@ -83,6 +83,7 @@ def run_metrics(fit: FitResult) -> dict[str, float]:
     """Where the fit ended; log-likelihoods in nats, bits over the choices' own frequencies.
 
     Held-out values weight folds by their trials; they are absent when no folds were asked for.
+    Those of the subject's own optimum are beside the one reached from the population's fit.
     """
     from glmhmm_core.comparison import scores
 
@@ -106,6 +107,14 @@ def run_metrics(fit: FitResult) -> dict[str, float]:
         "num_trials": len(fit.y),
         "num_choices": fit.num_choices,
     }
+    if own := fit.own_optimum:
+        values |= {
+            "own_objective_gain": own.objective_gain,
+            "own_heldout_gain": own.heldout_gain,
+            "own_state_agreement": own.state_agreement,
+            "own_optimum_chosen": own.chosen,
+            "ambiguous_optimum": own.ambiguous,
+        }
     return {name: float(value) for name, value in values.items() if value is not None}
 
 
@@ -119,6 +128,7 @@ def run_tags(
         "num_states": str(fit.num_states),
         "fingerprint": fits.fingerprint,
         "data_hash": data_hash(fit),
+        "population_fingerprint": fits.population or "none",
         "superseded": "false",
         "git_commit": code.commit,
         "git_dirty": code.dirty,

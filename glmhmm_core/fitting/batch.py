@@ -115,6 +115,7 @@ class Started:
     design: Design
     fingerprint: str
     notes: tuple[str, ...]
+    population: str | None
     full: Future[Any]
     folds: tuple[Future[Any], ...]
 
@@ -139,6 +140,7 @@ class Started:
             keys_trial=design.keys["trial"].to_numpy(),
             fits=tuple(fits),
             notes=self.notes,
+            population=self.population,
         )
 
 
@@ -207,6 +209,7 @@ def start_subject(
         design,
         fingerprint(design, num_states, settings, population),
         tuple(notes),
+        population.fingerprint if population else None,
         full,
         tuple(folds),
     )

@@ -16,8 +16,25 @@ from glmhmm_core.fitting.workers import Workers
 #: Starting points of the pooled models. From eight the best known optimum of seven real mice was
 #: found by 20 of 20 seeds (``python -m benchmarks.optima``).
 RESTARTS = 8
-#: Name of the subject that all are together; no subject of a study can have a slash in its name.
-NAME = "all/subjects"
+#: Name of the subject that all are together.
+SUBJECT = "population"
+
+
+def pooled_design(designs: Mapping[str, Design]) -> Design:
+    """The trials of all subjects as those of one.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two subjects, or they do not have one design.
+    """
+    if len(designs) < 2:
+        raise InputError(
+            f"a population of {len(designs)} subject(s) has nothing to share",
+            where="population fit",
+            remedy="Fit the subject by itself.",
+        )
+    return pool([designs[subject] for subject in sorted(designs)], SUBJECT)
 
 
 def fit_population(
@@ -45,13 +62,7 @@ def fit_population(
     InputError
         If there are fewer than two subjects, or they cannot be pooled or fitted.
     """
-    if len(designs) < 2:
-        raise InputError(
-            f"a population of {len(designs)} subject(s) has nothing to share",
-            where="population fit",
-            remedy="Fit the subject by itself.",
-        )
-    design = pool(list(designs.values()), NAME)
+    design = pooled_design(designs)
     # In the order in which a problem lists its sessions: that of first appearance.
     sessions = [name for name, _ in groupby(design.keys["session"].to_list())]
     groups = tuple(name.partition("/")[0] for name in sessions)

@@ -242,6 +242,8 @@ class SubjectFits:
         Session and trial number of each row, the keys into the trial table.
     notes
         What was asked for and could not be fitted, one sentence each.
+    population
+        Fingerprint of the population's fit that these started from; None if there was none.
     """
 
     subject: str
@@ -251,6 +253,7 @@ class SubjectFits:
     keys_trial: np.ndarray
     fits: tuple[FitResult, ...]
     notes: tuple[str, ...] = ()
+    population: str | None = None
 
     def __getitem__(self, num_states: int) -> FitResult:
         """The fit with that many states."""

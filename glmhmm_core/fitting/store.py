@@ -31,6 +31,7 @@ def save_fits(path: str | os.PathLike[str], fits: SubjectFits) -> None:
         "fingerprint": fits.fingerprint,
         "choice_names": fits.choice_names,
         "notes": fits.notes,
+        "population": fits.population,
         "fits": [],
     }
     first = fits.fits[0]
@@ -92,6 +93,7 @@ def _read(path: str | os.PathLike[str]) -> SubjectFits:
         keys_trial=arrays["trial"],
         fits=tuple(_fit(plain, arrays) for plain in meta["fits"]),
         notes=tuple(meta["notes"]),
+        population=meta["population"],
     )
 
 

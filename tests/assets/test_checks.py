@@ -10,7 +10,7 @@ from tracked_fits import make_fits
 
 from glmhmm_assets.defs.checks import check_cleaning, check_fits, shown_fit
 from glmhmm_assets.io_managers import KeepStored
-from glmhmm_core.fitting.result import Excluded, SubjectFits
+from glmhmm_core.fitting.result import Excluded, OwnOptimum, SubjectFits
 from glmhmm_core.trials.report import ReportRow, report_frame
 
 NO_ROWS = report_frame([])
@@ -148,3 +148,17 @@ def test_unusable_files_and_subjects_are_listed_and_kept_ones_are_not(study):
             {"subject": "a", "what": "nothing left"},
         ]
     }
+
+
+def test_an_optimum_with_other_states_that_does_as_well_is_named(study):
+    own = OwnOptimum(False, 1.25, -0.0004, 0.002, 0.6)
+    (line,) = found(check_fits(study, {"a": with_fit(good_fits(), 1, own_optimum=own)}))[
+        "optimum_unambiguous"
+    ]
+    assert line["subject"] == "a"
+    assert line["what"] == (
+        "K = 2: its own restarts give other states (60% of the trials agree) at +1.2 nats "
+        "and -0.0004 held-out bits per trial"
+    )
+    same = replace(own, state_agreement=0.97)
+    assert found(check_fits(study, {"a": with_fit(good_fits(), 1, own_optimum=same)})) == {}

@@ -49,7 +49,7 @@ def test_studies_lie_side_by_side_under_their_names(defs):
     dg.Definitions.validate_loadable(defs)
     for study in ("tiny", "second"):
         names = {key.split("/")[1] for key in specs(defs) if key.startswith(f"{study}/")}
-        assert names == {"raw_sessions"} | PER_SUBJECT | COHORT
+        assert names == {"raw_sessions", "population_fit"} | PER_SUBJECT | COHORT
 
 
 def test_a_broken_study_is_shown_with_its_problem_and_hides_none(defs):
@@ -92,6 +92,7 @@ def test_every_check_warns_and_says_what_it_means(defs):
         "objective_never_decreasing",
         "converged",
         "restarts_agree",
+        "optimum_unambiguous",
         "states_occupied",
     }
 
@@ -107,7 +108,9 @@ def test_automation_is_on_when_the_instance_starts(defs):
         assert sensor.default_status == dg.DefaultSensorStatus.RUNNING, sensor.name
     for schedule in repository.schedule_defs:
         assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING, schedule.name
-    assert {s.name for s in repository.schedule_defs} == {"tiny_nightly", "second_nightly"}
+    assert {s.name for s in repository.schedule_defs} == {
+        f"{study}_{what}" for study in ("tiny", "second") for what in ("nightly", "population")
+    }
 
 
 def test_resources_can_be_replaced(make_home):

@@ -22,6 +22,9 @@ from glmhmm_core.trials.scan import Scan, SubjectFiles
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
+KEY = dg.AssetKey(["tiny", "one"])
+
+
 @dataclass
 class Watch:
     """The sensor of the tiny study: looks, and does with the result what the daemon does."""
@@ -33,7 +36,8 @@ class Watch:
     def look(self, later: float = 0.0) -> dg.SensorResult:
         instance = self.home.instance
         log = logging.getLogger("test")
-        result = look(self.home.study, instance, self.cursor, log, time.time() + later)
+        now = time.time() + later
+        result = look(self.home.study, instance, self.cursor, log, now, lambda n: [KEY] * n)
         self.cursor = result.cursor
         for request in result.dynamic_partitions_requests or []:
             instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)

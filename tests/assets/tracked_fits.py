@@ -21,6 +21,11 @@ def make_fit(num_states: int, *, iterations: int = 7, folds: int = 2, seed: int 
         trace[restart] = -40.0 - restart - np.exp(-np.arange(iterations + 1.0))
     probs = rng.dirichlet(np.ones(num_states), T)
     choice_probs = rng.dirichlet(np.ones(C), T)
+    params = Parameters(
+        initial_probs=np.full(num_states, 1 / num_states),
+        transition_matrix=np.full((num_states, num_states), 1 / num_states),
+        emission_weights=rng.normal(size=(num_states, C - 1, M)),
+    )
     fold = {
         "training_session_ids": ("a", "b"),
         "test_session_ids": ("c",),
@@ -33,15 +38,11 @@ def make_fit(num_states: int, *, iterations: int = 7, folds: int = 2, seed: int 
         "converged": True,
         "test_session_log_likelihoods": (-6.0,),
         "test_session_trial_counts": (10,),
-        "fitted_params": None,
+        "fitted_params": params,
     }
     scored = [(10, -0.6, 0.7), (30, -0.4, 0.9)][:folds]
     return FitResult(
-        fitted_params=Parameters(
-            initial_probs=np.full(num_states, 1 / num_states),
-            transition_matrix=np.full((num_states, num_states), 1 / num_states),
-            emission_weights=rng.normal(size=(num_states, C - 1, M)),
-        ),
+        fitted_params=params,
         log_probability=trace[0],
         best_restart=0,
         restart_log_probability=trace,

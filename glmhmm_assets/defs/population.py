@@ -1,0 +1,111 @@
+"""The population's fit: all subjects as one, a version that every subject's fit starts from.
+
+New session files refit only their subjects, from the version that is there; another version is
+made by schedule, by hand, or because none fits the study as it stands.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from glmhmm_assets.compilation_cache import use_compilation_cache
+from glmhmm_assets.per_subject import code_version
+from glmhmm_assets.progress import Progress
+from glmhmm_assets.resources.fit_store import FitStore
+from glmhmm_assets.study import Study
+
+if TYPE_CHECKING:
+    from glmhmm_core.fitting.result import Excluded, SubjectFits
+
+ROOMS = ("engine", "fitting")
+#: The asset, and what it is called among the fits.
+NAME = "population_fit"
+
+
+def build_population_fit(study: Study) -> dg.AssetsDefinition:
+    """Build the asset of the population's fit."""
+
+    @dg.asset(
+        name=NAME,
+        key_prefix=study.name,
+        group_name=study.name,
+        kinds={"jax"},
+        code_version=code_version(*ROOMS),
+        io_manager_key="fits",
+        ins={
+            "design_tensors": dg.AssetIn(
+                key=[study.name, "design_tensors"], metadata={"allow_missing_partitions": True}
+            )
+        },
+        pool="gpu",
+    )
+    def population_fit(context: dg.AssetExecutionContext, design_tensors: dict) -> Any:
+        """The same models, fitted to the trials of all subjects as if they were one.
+
+        Every subject's fit starts from here too, and keeps that optimum unless its own restarts
+        predict held-out choices better. Folds are those of the subjects, so that no subject's
+        held-out sessions are in the fit that its fold starts from. With fewer than two subjects
+        there is none.
+        """
+        return _fit(context, study, design_tensors)
+
+    return population_fit
+
+
+def is_due(study: Study, instance: dg.DagsterInstance, subjects: int) -> bool:
+    """Whether no version is there that fits the study's settings and number of subjects."""
+    event = instance.get_latest_materialization_event(dg.AssetKey([study.name, NAME]))
+    if event is None or event.asset_materialization is None:
+        return True
+    told = event.asset_materialization.metadata
+    if told["settings"].value != study.model_digest():
+        return True
+    return "excluded" in told and subjects > 1
+
+
+def stored_population(study: Study) -> "SubjectFits | None":
+    """The version that is there, if the study's fits can start from it."""
+    from glmhmm_core.errors import InputError
+    from glmhmm_core.fitting.store import load_fits
+
+    path = study.storage / f"{NAME}.npz"
+    if not path.exists():
+        return None
+    try:
+        population = load_fits(path)
+    except InputError:  # it says why there is none, or it is damaged: the next version mends it
+        return None
+    settings, theirs = study.fit_settings(), population.fits[0].settings
+    same = (theirs.cv_folds, theirs.seed) == (settings.cv_folds, settings.seed)
+    return population if same else None
+
+
+def _fit(
+    context: dg.AssetExecutionContext, study: Study, designs: dict
+) -> "SubjectFits | Excluded":
+    use_compilation_cache(study)
+    from glmhmm_core.errors import InputError
+    from glmhmm_core.fitting.fingerprint import fingerprint
+    from glmhmm_core.fitting.population import RESTARTS, SUBJECT, fit_population, pooled_design
+    from glmhmm_core.fitting.result import Excluded
+
+    usable = {s: d for s, d in designs.items() if not isinstance(d, Excluded)}
+    facts: dict[str, Any] = {"settings": study.model_digest(), "subjects": len(usable)}
+    num_states, settings = study.model.num_states, study.fit_settings()
+    store = FitStore(study.storage / NAME)
+    try:
+        mark = fingerprint(pooled_design(usable), num_states, settings)
+        fits = store.find(SUBJECT, mark)
+        if fits is None:
+            # One state has one optimum and needs one start.
+            starts = sum(1 if k == 1 else min(settings.n_restarts, RESTARTS) for k in num_states)
+            progress = Progress(context.log.info, restarts=starts, folds=settings.cv_folds)
+            fits = fit_population(usable, num_states, settings, progress_callback=progress)
+            store.keep(fits)
+    except InputError as error:
+        context.add_output_metadata({**facts, "excluded": str(error)})
+        return Excluded(SUBJECT, str(error))
+    facts |= {"fingerprint": fits.fingerprint, "trials": len(fits.fits[0].y)}
+    facts |= {f"log_likelihood_K{fit.num_states}": fit.raw_log_likelihood for fit in fits.fits}
+    context.add_output_metadata(facts)
+    return fits
