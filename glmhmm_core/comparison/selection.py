@@ -15,6 +15,13 @@ import numpy as np
 import polars as pl
 
 from glmhmm_core.comparison.paired import PairedGains, paired_gains
+from glmhmm_core.comparison.score_tables import (
+    LEFT_OUT_SCHEMA,
+    keyed,
+    traits_of,
+    usable_scores,
+    wide,
+)
 from glmhmm_core.errors import InputError
 
 SELECTION_SCHEMA: dict[str, pl.DataType] = {
@@ -38,11 +45,6 @@ SELECTION_SCHEMA: dict[str, pl.DataType] = {
     "chosen": pl.Boolean(),
     "chosen_share": pl.Float64(),  # of the bootstrap's resamples
     "why": pl.String(),
-}
-LEFT_OUT_SCHEMA: dict[str, pl.DataType] = {
-    "subject": pl.String(),
-    "num_states": pl.Int64(),
-    "reason": pl.String(),
 }
 
 
@@ -114,7 +116,8 @@ def choose_for_cohort(scores: pl.DataFrame, rule: SelectionRule | None = None) -
         One row per subject and number of states: ``subject``, ``num_states``,
         ``heldout_bits_per_trial``; further columns are used if they are there: ``converged``
         (a fit that is not is left out), ``min_occupancy`` and ``min_dwell`` for the floors,
-        ``aic`` and ``bic``. The cohort summary of the tables has them all.
+        ``aic`` and ``bic``, ``excluded`` (why a subject has no model). The cohort summary of the
+        tables has them all.
     rule
         Default: :class:`SelectionRule`.
 
@@ -125,10 +128,9 @@ def choose_for_cohort(scores: pl.DataFrame, rule: SelectionRule | None = None) -
         two numbers of states, have scores.
     """
     rule = _checked(rule or SelectionRule())
-    scores = _keyed(scores, ["subject", "num_states"], ["heldout_bits_per_trial"])
-    scores = scores.drop_nulls("num_states")  # subjects without any model
-    usable, left_out = _usable(scores)
-    table = _wide(usable, "subject", "heldout_bits_per_trial")
+    scores = keyed(scores, ["subject", "num_states"], ["heldout_bits_per_trial"])
+    usable, left_out = usable_scores(scores)
+    table = wide(usable, "subject", "heldout_bits_per_trial")
     if len(table.numbers) < 2 or len(table.values) < 2:
         raise InputError(
             f"{len(table.values)} subjects and {len(table.numbers)} numbers of states have scores",
@@ -136,7 +138,7 @@ def choose_for_cohort(scores: pl.DataFrame, rule: SelectionRule | None = None) -
             remedy="Give held-out scores of two subjects and two models at least; for a single "
             "subject there is its own exploratory choice.",
         )
-    traits = _traits(usable, table.numbers)
+    traits = traits_of(usable, table.numbers)
     steps = paired_gains(table.values, np.ones(len(table.values)), rule.resamples, rule.seed)
     return _select(table.numbers, steps, traits, "subject", rule, left_out)
 
@@ -167,11 +169,11 @@ def choose_for_subject(
     """
     rule = _checked(rule or SelectionRule())
     needed = ["heldout_log_likelihood", "num_choices"]
-    scores = _keyed(scores, ["subject", "session", "num_states"], needed)
+    scores = keyed(scores, ["subject", "session", "num_states"], needed)
     usable = scores.filter(
         pl.col("num_choices") > 0, pl.col("heldout_log_likelihood").is_finite()
     ).with_columns(bits=pl.col("heldout_log_likelihood") / math.log(2))
-    table = _wide(usable, "session", "bits")
+    table = wide(usable, "session", "bits")
     sizes = usable.group_by("session").agg(
         pl.col("num_choices").first(), pl.col("num_choices").n_unique().alias("n")
     )
@@ -191,7 +193,7 @@ def choose_for_subject(
     sizes = pl.DataFrame({"session": table.units}).join(
         sizes, on="session", how="left", maintain_order="left"
     )
-    traits = _traits(states, table.numbers)
+    traits = traits_of(states, table.numbers)
     steps = paired_gains(
         table.values,
         sizes["num_choices"].to_numpy().astype(np.float64),
@@ -228,15 +230,6 @@ def choose_over_splits(
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-@dataclass(frozen=True)
-class _Wide:
-    """Scores (N, number of models) of units at ascending numbers of states; NaN where missing."""
-
-    units: list[str]
-    numbers: list[int]
-    values: np.ndarray
-
-
 def _checked(rule: SelectionRule) -> SelectionRule:
     for name in ("min_gain", "min_errors", "min_occupancy", "min_dwell"):
         if not 0 <= getattr(rule, name) < math.inf:
@@ -252,69 +245,6 @@ def _checked(rule: SelectionRule) -> SelectionRule:
             remedy="Give a number of at least 1.",
         )
     return rule
-
-
-def _keyed(scores: pl.DataFrame, keys: list[str], values: list[str]) -> pl.DataFrame:
-    missing = [name for name in [*keys, *values] if name not in scores.columns]
-    if missing:
-        raise InputError(
-            f"no columns {missing}",
-            where="choosing the number of states",
-            remedy="Give a table of held-out scores.",
-        )
-    twice = scores.drop_nulls("num_states").select(keys)
-    if twice.is_duplicated().any():
-        raise InputError(
-            f"{twice.filter(twice.is_duplicated()).row(0)} has more than one score",
-            where="choosing the number of states",
-            remedy=f"Give one row for each of {', '.join(keys)}.",
-        )
-    return scores
-
-
-def _usable(scores: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows with a score of a converged fit, and the others with the reason."""
-    value = pl.col("heldout_bits_per_trial").cast(pl.Float64)
-    converged = pl.col("converged") if "converged" in scores.columns else pl.lit(True)
-    marked = scores.with_columns(
-        reason=pl.when(value.is_null() | ~value.is_finite())
-        .then(pl.lit("no held-out score"))
-        .when(~converged)
-        .then(pl.lit("the fit did not converge"))
-    )
-    left_out = marked.filter(pl.col("reason").is_not_null()).select(*LEFT_OUT_SCHEMA)
-    return marked.filter(pl.col("reason").is_null()), left_out.sort("subject", "num_states")
-
-
-def _wide(scores: pl.DataFrame, unit: str, value: str) -> _Wide:
-    units = sorted(scores[unit].unique().cast(pl.String).to_list())
-    numbers = sorted(scores["num_states"].unique().to_list())
-    values = np.full((len(units), len(numbers)), np.nan)
-    rows = scores.select(pl.col(unit).cast(pl.String), "num_states", pl.col(value).cast(pl.Float64))
-    place = {name: i for i, name in enumerate(units)}
-    for name, number, score in rows.iter_rows():
-        values[place[name], numbers.index(number)] = score
-    return _Wide(units, numbers, values)
-
-
-def _traits(scores: pl.DataFrame | None, numbers: list[int]) -> pl.DataFrame:
-    """Floors and criteria by number of states: one row for each of ``numbers``."""
-    columns = {
-        "min_occupancy": pl.Expr.median,
-        "min_dwell": pl.Expr.median,
-        "aic": pl.Expr.mean,
-        "bic": pl.Expr.mean,
-    }
-    wanted = pl.DataFrame({"num_states": numbers}, schema={"num_states": pl.Int64})
-    if scores is None:
-        return wanted.with_columns(pl.lit(None, pl.Float64).alias(name) for name in columns)
-    summaries = [
-        (summary(pl.col(name)) if name in scores.columns else pl.lit(None)).cast(pl.Float64)
-        .alias(name)
-        for name, summary in columns.items()
-    ]  # fmt: skip
-    of = scores.group_by("num_states").agg(summaries)
-    return wanted.join(of, on="num_states", how="left", maintain_order="left")
 
 
 def _enough(

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from core.synthetic_fits import IBL, make_subject, simpler, simulate
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -17,6 +18,8 @@ from glmhmm_core.comparison.selection import (
     choose_over_splits,
 )
 from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.result import Excluded
+from glmhmm_core.tables.cohort import cohort_summary
 
 #: Published gains of each next state and their standard errors over 37 mice.
 PUBLISHED = ((0.1261, 0.01), (0.0222, 0.0020), (0.0067, 0.0008), (0.0016, 0.0004))
@@ -152,6 +155,18 @@ def test_missing_scores_are_named():
     value = pl.when(gone).then(None).otherwise("heldout_bits_per_trial")
     chosen = choose_for_cohort(scores.with_columns(heldout_bits_per_trial=value))
     assert chosen.left_out.rows() == [("m01", 3, "no held-out score")]
+
+
+def test_the_cohort_summary_is_taken_as_it_is():
+    trials = [simulate(IBL, 4, 40, seed=s, subject=f"m{s}")[0] for s in range(2)]
+    models = [simpler(IBL, 1), simpler(IBL, 2), IBL]
+    fits = [make_subject(t, models, subject=f"m{s}") for s, t in enumerate(trials)]
+    summary = cohort_summary(fits, [Excluded("m9", "one session")])
+    chosen = choose_for_cohort(summary)
+    assert ("m9", None, "one session") in chosen.left_out.rows()
+    assert chosen.table["num_states"].to_list() == [1, 2, 3]
+    for column in ("min_occupancy", "min_dwell", "aic", "bic"):
+        assert chosen.table[column].null_count() <= 1  # one state is never left
 
 
 def test_the_bootstrap_is_over_subjects():
