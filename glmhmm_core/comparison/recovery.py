@@ -105,16 +105,20 @@ def recovery_summary(recovery: Recovery) -> pl.DataFrame:
     """Errors of each parameter over simulations: ``KEY_SCHEMA``, bias, sd, rmse and coverage.
 
     Simulations whose refit did not converge are left out; ``simulations`` counts the others.
+    Estimates of which nothing is known, such as the log-odds of a state in which no session
+    seems to begin, are counted in ``unknown`` and are in no mean.
     """
+    known = pl.col("se").is_not_null()
     good = recovery.decoding.filter("converged").select("simulation")
     keys = list(KEY_SCHEMA)
     used = recovery.parameters.join(good, on="simulation")
     return used.group_by(keys, maintain_order=True).agg(
         simulations=pl.len(),
         truth=pl.col("truth").first(),
-        bias=pl.col("error").mean(),
-        sd=pl.col("error").std(),
-        rmse=(pl.col("error") ** 2).mean().sqrt(),
+        unknown=(~known).sum(),
+        bias=pl.col("error").filter(known).mean(),
+        sd=pl.col("error").filter(known).std(),
+        rmse=(pl.col("error") ** 2).filter(known).mean().sqrt(),
         mean_se=pl.col("se").mean(),
         coverage=pl.col("covered").mean(),
     )

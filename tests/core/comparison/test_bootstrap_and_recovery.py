@@ -113,6 +113,8 @@ def test_parameters_and_states_come_back():
     assert decoding["decoded"].min() > 0.7
     summary = recovery_summary(found)
     assert summary["simulations"].to_list() == [3] * 7
+    assert summary["unknown"].sum() == table["se"].null_count() > 0
+    assert summary["bias"].abs().max() < 2
     one = table.filter(parameter="weight", state_idx=0, feature="bias")["error"].to_numpy()
     row = summary.filter(parameter="weight", state_idx=0, feature="bias")
     assert row["bias"].item() == pytest.approx(one.mean())
