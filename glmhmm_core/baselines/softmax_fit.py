@@ -215,7 +215,7 @@ def _trials(
     def padded(values: np.ndarray, *widths: int) -> np.ndarray:
         return np.pad(values, [(0, width) for width in widths])
 
-    behind = _padded(len(rows)) - len(rows)
+    behind = padded_length(len(rows)) - len(rows)
     made = np.eye(num_classes)[y][:, problem.class_order]
     target = np.take_along_axis(lapses.laws[rows], y[:, None, None], 2)[:, :, 0]
     trials = Trials(
@@ -229,7 +229,7 @@ def _trials(
     return trials, padded(counted[:, rows].astype(np.float64), 0, behind)
 
 
-def _padded(length: int) -> int:
+def padded_length(length: int) -> int:
     """The next multiple of 1,024 or of a larger power of 2: few programs, little waste."""
     quarter = max(1 << max(length.bit_length() - 3, 0), 1024)
     return -(-length // quarter) * quarter
