@@ -62,8 +62,7 @@ def least_bytes(data: Data, num_states: int, restarts: int) -> int:
 
 def operations(data: Data, num_states: int, restarts: int) -> int:
     """Multiplications and additions of an iteration: logits, messages, counts and curvature."""
-    _, num_classes, _ = data.lanes.y.shape
-    width, pairs = data.lanes.X.shape[1], data.products.shape[1]
+    num_classes, width, pairs = (a.shape[2] for a in (data.lanes.y, data.lanes.X, data.products))
     per_state = 2 * (num_classes - 1) * width * 2 + 6 * num_states
     per_state += 2 * pairs * num_classes * (num_classes - 1) // 2
     return data.lanes.reset.size * num_states * restarts * per_state

@@ -12,30 +12,46 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glmhmm_core.engine.lanes import Lanes
+from glmhmm_core.engine.lanes import WIDTH, Lanes
 from glmhmm_core.engine.messages import backward, choice_probs, forward, likelihoods
 from glmhmm_core.engine.parameters import Free, Parameters, Prior, log_prior
 from glmhmm_core.engine.transitions import (
     ChainStep,
+    DrivenSums,
     constant_step,
     driven_step,
+    driven_sums,
     invert,
     transition_matrices,
 )
 
 
 class Data(NamedTuple):
-    """Lanes with the products of regressors that the curvature needs, (T, M(M+1)/2, S)."""
+    """Blocks of lanes, (B, T, ..., S / B), and products of regressors, (B, T, M(M+1)/2, S / B)."""
 
     lanes: Lanes
     products: jax.Array
 
 
 def prepare(lanes: Lanes) -> Data:
-    """Put lanes on the device and multiply out the pairs of regressors."""
-    on_device = Lanes(*(jnp.asarray(field) for field in lanes))
+    """Cut lanes into blocks, put them on the device and multiply out the pairs of regressors.
+
+    On an accelerator all lanes are one block.
+    """
+    number = lanes.reset.shape[1]
+    width = min(number, WIDTH) if jax.default_backend() == "cpu" else number
+    blocks = -(-number // width)
+
+    def cut(name: str, field: np.ndarray) -> jax.Array:
+        # Lanes without trials fill the last block.
+        padding = [(0, 0)] * (field.ndim - 1) + [(0, blocks * width - number)]
+        padded = np.pad(field, padding, constant_values=name == "reset")
+        return jnp.asarray(np.stack(np.split(padded, blocks, -1)))
+
+    named = {name: cut(name, np.asarray(field)) for name, field in lanes._asdict().items()}
+    on_device = Lanes(**named)
     a, b = np.triu_indices(lanes.X.shape[1])
-    return Data(on_device, on_device.X[:, a] * on_device.X[:, b])
+    return Data(on_device, on_device.X[:, :, a] * on_device.X[:, :, b])
 
 
 class Expectation(NamedTuple):
@@ -73,70 +89,89 @@ def contract(a: jax.Array, b: jax.Array) -> jax.Array:
     return flat_a @ flat_b.T
 
 
+class _Sums(NamedTuple):
+    """What a block of lanes adds to the E-step."""
+
+    log_likelihood: jax.Array
+    initial_counts: jax.Array  # (K,)
+    transition_counts: jax.Array  # (K, K)
+    driven: DrivenSums | None  # None for a constant chain
+    gradient: jax.Array  # (K, (C-1)M)
+    information: jax.Array  # (K, (C-1)M, (C-1)M)
+
+
 def expect(params: Parameters, data: Data, prior: Prior, free: Free) -> Expectation:
     """E-step of one subject at ``params``."""
-    lanes = data.lanes
+    weights = jnp.asarray(params.emission_weights)
+    num_states, rows, _ = weights.shape
+    if data.lanes.reset.shape[0] == 1:
+        sums = _sums(params, *jax.tree.map(lambda field: field[0], data))
+    else:
+        parts = jax.lax.map(lambda block: _sums(params, *block), data)
+        sums = jax.tree.map(lambda part: part.sum(0), parts)
+
+    precision = jnp.tile(jnp.asarray(prior.emission_precision), rows)
+    information = sums.information + jnp.diag(precision)[None]
+    penalty = precision[None] * weights.reshape(num_states, -1)
+    fitted = jnp.asarray(free.emission).reshape(num_states, -1)
+    return Expectation(
+        objective=sums.log_likelihood + log_prior(params, prior, free),
+        log_likelihood=sums.log_likelihood,
+        initial_counts=sums.initial_counts,
+        transition_counts=sums.transition_counts,
+        chain=_chain_step(params, prior, free, sums),
+        gradient=(sums.gradient - penalty) * fitted,
+        metric=invert(information, fitted),
+    )
+
+
+def _sums(params: Parameters, lanes: Lanes, products: jax.Array) -> _Sums:
     weights = jnp.asarray(params.emission_weights)
     num_states, rows, num_features = weights.shape
-
     probs = choice_probs(weights, lanes.X)
     lik = likelihoods(probs, lanes.y)
     matrix = transition_matrices(params, lanes.U)
     filtered = forward(params.initial_probs, matrix, lik, lanes.reset)
     smoothed = backward(matrix, lik, lanes.reset, filtered)
-    log_likelihood = jnp.log(filtered.scale).sum()
 
     responsibility = smoothed.smoothed * lanes.y.sum(1)[:, None]
     shape = (lanes.X.shape[0], num_states * rows, lanes.X.shape[2])
     residual = responsibility[:, :, None] * (lanes.y[:, None] - probs)[:, :, 1:]
-    gradient = contract(residual.reshape(shape), lanes.X).reshape(num_states, -1)
     p = probs[:, :, 1:]
     blocks = [
-        contract(responsibility * p[:, :, a] * (float(a == b) - p[:, :, b]), data.products)
+        contract(responsibility * p[:, :, a] * (float(a == b) - p[:, :, b]), products)
         for a, b in combinations_with_replacement(range(rows), 2)
     ]
-    precision = jnp.tile(jnp.asarray(prior.emission_precision), rows)
-    information = _assemble(blocks, rows, num_features) + jnp.diag(precision)[None]
-    fitted = jnp.asarray(free.emission).reshape(num_states, -1)
-
     into = smoothed.ratio * lanes.link[:, None]
-    counts, chain = _chain(params, prior, free, lanes, matrix, filtered.filtered, into)
-    return Expectation(
-        objective=log_likelihood + log_prior(params, prior, free),
-        log_likelihood=log_likelihood,
+    if params.transition_weights is None:
+        driven = None
+        counts = matrix[:, :, 0] * contract(filtered.filtered[:-1], into[1:])
+    else:
+        xi = filtered.filtered[:-1, :, None] * matrix[1:] * into[1:, None]
+        driven = driven_sums(xi, matrix[1:], lanes.U[1:])
+        counts = xi.sum((0, 3))
+    return _Sums(
+        log_likelihood=jnp.log(filtered.scale).sum(),
         initial_counts=(smoothed.smoothed * lanes.start[:, None]).sum((0, 2)),
         transition_counts=counts,
-        chain=chain,
-        gradient=(gradient - precision[None] * weights.reshape(num_states, -1)) * fitted,
-        metric=invert(information, fitted),
+        driven=driven,
+        gradient=contract(residual.reshape(shape), lanes.X).reshape(num_states, -1),
+        information=_assemble(blocks, rows, num_features),
     )
 
 
-def _chain(
-    params: Parameters,
-    prior: Prior,
-    free: Free,
-    lanes: Lanes,
-    matrix: jax.Array,
-    filtered: jax.Array,
-    into: jax.Array,
-) -> tuple[jax.Array, ChainStep]:
-    """Expected transitions (K, K), and the step of the chain's coordinates."""
+def _chain_step(params: Parameters, prior: Prior, free: Free, sums: _Sums) -> ChainStep:
     prior_counts = jnp.asarray(prior.transition_counts)
-    if params.transition_weights is None:
-        counts = jnp.asarray(params.transition_matrix) * contract(filtered[:-1], into[1:])
-        return counts, constant_step(jnp.asarray(params.transition_matrix), counts + prior_counts)
-    xi = filtered[:-1, :, None] * matrix[1:] * into[1:, None]
-    chain = driven_step(
+    if sums.driven is None:
+        counts = sums.transition_counts + prior_counts
+        return constant_step(jnp.asarray(params.transition_matrix), counts)
+    return driven_step(
         params,
         jnp.asarray(free.transition),
         jnp.asarray(prior.transition_precision),
         prior_counts,
-        xi,
-        matrix[1:],
-        lanes.U[1:],
+        sums.driven,
     )
-    return xi.sum((0, 3)), chain
 
 
 def _assemble(blocks: list[jax.Array], rows: int, num_features: int) -> jax.Array:

@@ -85,25 +85,18 @@ def constant_step(matrix: jax.Array, counts: jax.Array) -> ChainStep:
     return ChainStep(residual[rows, away], em_step, metric)
 
 
-def driven_step(
-    params: Parameters,
-    free: jax.Array,
-    precision: jax.Array,
-    prior_counts: jax.Array,
-    xi: jax.Array,
-    matrices: jax.Array,
-    U: jax.Array,
-) -> ChainStep:
-    """One Newton step of every row's softmax regression on its expected transitions.
+class DrivenSums(NamedTuple):
+    """Of the rows' softmax regressions: gradient (K, K-1, 1+D), information (K, K-1, 1+D, ...)."""
+
+    gradient: jax.Array
+    information: jax.Array
+
+
+def driven_sums(xi: jax.Array, matrices: jax.Array, U: jax.Array) -> DrivenSums:
+    """What the expected transitions of some lanes say of every row's softmax regression.
 
     Parameters
     ----------
-    free : (K, K-1, D)
-        0 where a weight is frozen.
-    precision : (D,)
-        Of the Gaussian prior on the weights.
-    prior_counts : (K, K)
-        Of the Dirichlet prior on the matrix at u = 0, counted as transitions seen there.
     xi, matrices : (T, K, K, S)
         Expected transitions into every trial, and their probabilities.
     U : (T, D, S)
@@ -125,7 +118,32 @@ def driven_step(
         variance = leaving[:, :, 0] * probs[:, :, i] * (float(i == j) - probs[:, :, j])
         block = jnp.einsum("tks,tps->kp", variance, products)[:, index]
         information = information.at[:, i, :, j].set(block).at[:, j, :, i].set(block)
+    return DrivenSums(gradient, information)
 
+
+def driven_step(
+    params: Parameters,
+    free: jax.Array,
+    precision: jax.Array,
+    prior_counts: jax.Array,
+    sums: DrivenSums,
+) -> ChainStep:
+    """One Newton step of every row's softmax regression on its expected transitions.
+
+    Parameters
+    ----------
+    free : (K, K-1, D)
+        0 where a weight is frozen.
+    precision : (D,)
+        Of the Gaussian prior on the weights.
+    prior_counts : (K, K)
+        Of the Dirichlet prior on the matrix at u = 0, counted as transitions seen there.
+    sums
+        Over all lanes.
+    """
+    gradient, information = sums
+    k, dims = gradient.shape[0], gradient.shape[2]
+    rows, away = np.arange(k)[:, None], others(k)
     base = jnp.asarray(params.transition_matrix)
     seen = prior_counts.sum(1, keepdims=True)
     gradient = gradient.at[:, :, 0].add((prior_counts - seen * base)[rows, away])

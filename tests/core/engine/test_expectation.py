@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from glmhmm_core.engine import expectation
 from glmhmm_core.engine.coordinates import LARGEST
 from glmhmm_core.engine.expectation import prepare
 from glmhmm_core.engine.lanes import hold_out
@@ -114,7 +115,7 @@ def test_gradient_of_the_likelihood_alone_is_exact(case):
 
 def test_gradient_is_what_autodiff_finds_through_the_forward_messages():
     c = Case((3, 2, 1), 4, PRIORS["sticky"], frozen=True)
-    lanes = data_of(c.trials, TINY).lanes
+    lanes = lanes_of(c.trials, TINY)[0]
 
     @jax.jit
     @jax.grad
@@ -273,3 +274,15 @@ def test_everything_is_free_unless_frozen():
     assert free.transition.shape == (2, 1, 1)
     assert free.emission.all()
     assert free.transition.all()
+
+
+@pytest.mark.parametrize("case", [(3, 2, 0), (2, 3, 2)])
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_blocks_of_lanes_change_nothing(case, width, monkeypatch):
+    c = Case(case, 4, PRIORS["half"])
+    whole = c.evaluate()
+    monkeypatch.setattr(expectation, "WIDTH", width)
+    blocked = c.evaluate()
+    assert data_of(c.trials, TINY).lanes.reset.shape[0] > 1
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(blocked), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
