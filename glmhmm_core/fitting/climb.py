@@ -35,8 +35,8 @@ RACE = ((1e-4, 1 / 2), (1e-5, 1 / 6))
 ROUGH_TOL, FINALISTS, HOPE = 1e-6, 1 / 4, 2.0
 #: Nats below the best within which a restart always goes on.
 NEAR = 0.01
-#: So many go on at least.
-FEWEST = 4
+#: So many go on at least; and so few are not worth a race.
+FEWEST, TOO_FEW = 2, 4
 
 #: Bytes that the climbs of one model may take together on an accelerator.
 MEMORY_BUDGET = 8 * 1024**3
@@ -225,11 +225,11 @@ def climb_all(
 
     tols = (settings.tol, GRADIENT_TOLERANCE)
     finalists = list(range(starts))
-    if starts > FEWEST and fold is not None:
+    if starts > TOO_FEW and fold is not None:
         for tol, share in RACE:
             go_on(finalists, tol, np.inf)
             finalists = ahead(finalists, share)
-    if starts > FEWEST and fold is None:
+    if starts > TOO_FEW and fold is None:
         go_on(finalists, ROUGH_TOL, np.inf)
         finalists = ahead(finalists, FINALISTS)
     before = [climb.objective for climb in climbs]

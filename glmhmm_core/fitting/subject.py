@@ -70,8 +70,10 @@ class Job:
         if self.fold is not None:
             tell({"event": "cv_fold_start", "subject": self.subject, "fold": self.fold})
         glm = training.glm()
-        results: list[Candidates[Any]] = []
-        for k in self.num_states:
+        # Each job begins with another model, so that programs are compiled side by side.
+        turn = 0 if self.fold is None else (self.fold + 1) % len(self.num_states)
+        results: dict[int, Candidates[Any]] = {}
+        for k in self.num_states[turn:] + self.num_states[:turn]:
             given = [starts[k] for starts in (self.population, self.warm_starts) if k in starts]
             climbs = climb_all(training, k, glm, given, run, tell)
             fit = (
@@ -80,12 +82,12 @@ class Job:
                 else partial(self._fold_result, climbs, held_out)
             )
             if k in self.population and len(climbs) > 1:
-                results.append(Candidates(fit(best(climbs, 1)), fit(0)))
+                results[k] = Candidates(fit(best(climbs, 1)), fit(0))
             else:
-                results.append(Candidates(fit(best(climbs))))
+                results[k] = Candidates(fit(best(climbs)))
         if held_out is not None:
             tell({"event": "cv_fold_complete", "subject": self.subject, "fold": self.fold})
-        return results
+        return [results[k] for k in self.num_states]
 
     def _result(self, climbs: Sequence[Climb], winner: int) -> FitResult:
         problem = self.problem
