@@ -34,6 +34,12 @@ def at(y, X, sessions, C=2, **more):
     return drift_at(y, X, sessions, mask=y >= 0, num_classes=C, **given)
 
 
+def glm_beside(y, X, sessions):
+    """The GLM on two folds; a column of zeros lets it share a compiled program."""
+    X = np.column_stack([X, np.zeros(len(X))])
+    return fit_lapse_glm(y, X, sessions, mask=y >= 0, num_classes=2, lapse="none", cv_folds=2)
+
+
 @pytest.fixture(scope="module")
 def fitted():
     y, X, sessions, _ = make()
@@ -110,7 +116,7 @@ def test_held_out_is_what_the_choices_add_to_the_training_choices(fitted):
 
 def test_folds_and_chance_are_those_of_the_glm_and_drift_is_found(fitted):
     y, X, sessions, _ = make()
-    glm = fit_lapse_glm(y, X, sessions, mask=y >= 0, num_classes=2, lapse="none", cv_folds=2)
+    glm = glm_beside(y, X, sessions)
     for mine, other in zip(fitted.cv_metrics, glm.cv_metrics, strict=True):
         for name in ("test_session_ids", "training_session_ids", "test_session_trial_counts"):
             assert getattr(mine, name) == getattr(other, name)
@@ -134,11 +140,11 @@ def test_held_out_choices_reach_no_step_size(fitted):
 def test_steady_choices_get_small_steps_and_lose_nothing():
     y, X, sessions, _ = make(seed=1, steps=np.full(2, 1e-9), session_steps=np.full(2, 1e-9))
     drift = fit_drifting_weights(y, X, sessions, mask=y >= 0, num_classes=2, cv_folds=2)
-    glm = fit_lapse_glm(y, X, sessions, mask=y >= 0, num_classes=2, lapse="none", cv_folds=2)
+    glm = glm_beside(y, X, sessions)
     assert drift.fitted_params.step_sizes.max() < 0.03
     assert drift.heldout_bits_per_trial == pytest.approx(glm.heldout_bits_per_trial, abs=0.01)
     still, _ = at(y, X, sessions, step_sizes=np.full(2, 1e-9), session_step_sizes=np.full(2, 1e-9))
-    off = (still.weights[0, 0] - glm.fitted_params.weights[0]) / still.weights_sd[0, 0]
+    off = (still.weights[0, 0] - glm.fitted_params.weights[0, :2]) / still.weights_sd[0, 0]
     assert np.ptp(still.weights, axis=0).max() < 1e-4
     assert np.abs(off).max() < 0.4
 
@@ -212,13 +218,13 @@ def test_with_steps_of_its_own_the_rat_is_predicted_better_than_by_a_glm():
     pytest.importorskip("psytrack", reason="the rat comes with psytrack, an extra")
     from make_psytrack_reference import rat
 
-    y, X, days = rat()
+    y, X, days = (a[:2000] for a in rat())
     given = {"num_classes": 2, "prior_scale": 16.0, "cv_folds": 3}
     drift = fit_drifting_weights(y, X, days, n_starts=1, **given)
     glm = fit_lapse_glm(y, X, days, lapse="none", **given)
     assert drift.converged
     assert all(fold.converged for fold in drift.cv_metrics)
-    assert drift.heldout_bits_per_trial > glm.heldout_bits_per_trial + 0.004  # measured .0077
+    assert drift.heldout_bits_per_trial > glm.heldout_bits_per_trial + 0.01  # measured .0153
 
 
 @pytest.mark.parametrize(

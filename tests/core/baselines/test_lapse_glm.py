@@ -111,7 +111,7 @@ def test_without_lapses_it_is_penalised_logistic_regression(C):
     np.testing.assert_allclose(free.choice_probs, theirs.fit(X, y).predict_proba(X), atol=1e-5)
 
 
-@pytest.mark.parametrize(("C", "baseline"), [(2, 1), (3, 0), (3, 2)])
+@pytest.mark.parametrize(("C", "baseline"), [(3, 0), (3, 2)])
 def test_without_lapses_it_is_the_glmhmm_of_one_state_in_every_score(C, baseline):
     data = make("none", C, trials=1000, baseline=baseline)
     y, X, sessions, _ = data
@@ -175,11 +175,11 @@ def test_held_out_sessions_are_scored_by_the_formula_and_add_up(kind):
         )
 
 
-@pytest.mark.parametrize(("kind", "C"), [(k, C) for k in KINDS[1:] for C in (2, 3)])
-def test_recovers_the_rates_that_made_the_choices(kind, C):
-    y, X, sessions, params = make(kind, C, trials=16_000, seed=5, missing=0.0)
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_recovers_the_rates_that_made_the_choices(kind):
+    y, X, sessions, params = make(kind, trials=16_000, seed=5, missing=0.0)
     found = fit_lapse_glm(
-        y, X, sessions, num_classes=C, lapse=kind, prior_scale=np.inf
+        y, X, sessions, num_classes=2, lapse=kind, prior_scale=np.inf
     ).fitted_params
     np.testing.assert_allclose(found.lapse_rates, params.lapse_rates, atol=0.025)
     np.testing.assert_allclose(found.weights, params.weights, atol=0.25)
