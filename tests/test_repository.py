@@ -18,6 +18,7 @@ ORDER = (
     {"design"},
     {"engine"},
     {"model", "simulation", "fitting"},
+    {"baselines"},
     {"states"},
     {"comparison"},
     {"tables"},
