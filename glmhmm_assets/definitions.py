@@ -20,6 +20,7 @@ from glmhmm_assets.automation import (
     build_session_sensor,
 )
 from glmhmm_assets.defs.cohort import build_cohort
+from glmhmm_assets.defs.comparison import build_comparison, build_state_choice
 from glmhmm_assets.defs.features import build_design_tensors
 from glmhmm_assets.defs.figures import build_figures
 from glmhmm_assets.defs.fits import build_subject_fits
@@ -44,6 +45,7 @@ def subject_assets(study: Study) -> list[dg.AssetsDefinition]:
         build_subject_fits(study),
         *build_tables(study),
         *build_figures(study),
+        *build_comparison(study),
         build_fit_tracking(study),
     ]
 
@@ -61,7 +63,7 @@ def study_definitions(study: Study) -> dg.Definitions:
         warnings.simplefilter("ignore", dg.BetaWarning)
         per_subject = subject_assets(study)
         population = build_population_fit(study)
-        cohort = build_cohort(study)
+        cohort = [*build_cohort(study), build_state_choice(study)]
         return dg.Definitions(
             assets=[build_raw_sessions(study), population, *per_subject, *cohort],
             sensors=[

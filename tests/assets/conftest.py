@@ -96,13 +96,14 @@ class Home:
         """Make partitions of subjects."""
         self.instance.add_dynamic_partitions("tiny_subjects", subjects)
 
-    def assets(self, *names: str) -> list[dg.AssetsDefinition]:
-        """Assets of the study: those named, or the per-subject ones up to the figures."""
+    def assets(self, *names: str, also: Sequence[str] = ()) -> list[dg.AssetsDefinition]:
+        """Assets of the study: those named, or the per-subject ones up to the figures, and more."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", dg.BetaWarning)
             built = [*subject_assets(self.study), *build_cohort(self.study)]
         keys = {asset: {key.path[-1] for key in asset.keys} for asset in built}
         left_out = {"fit_tracking", "cohort_summary", "cohort_figures"}
+        left_out |= {"model_comparison", "parameter_errors"} - set(also)
         return [a for a in built if (keys[a] & set(names) if names else not keys[a] & left_out)]
 
     def run(
@@ -113,7 +114,7 @@ class Home:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", dg.BetaWarning)
             return dg.materialize(
-                [build_raw_sessions(self.study), *self.assets()],
+                [build_raw_sessions(self.study), *self.assets(also=assets)],
                 selection=[dg.AssetKey(["tiny", name]) for name in assets] or None,
                 instance=self.instance,
                 resources={**build_io_managers(self.folder), **self.resources},

@@ -23,9 +23,11 @@ PER_SUBJECT = {
     "session_posteriors",
     "psychometrics",
     "heldout_bits",
+    "model_comparison",
+    "parameter_errors",
     "fit_tracking",
 }
-COHORT = {"cohort_summary", "cohort_figures"}
+COHORT = {"cohort_summary", "cohort_figures", "state_choice"}
 
 
 @pytest.fixture

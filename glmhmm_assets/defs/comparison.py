@@ -1,0 +1,140 @@
+"""Which model explains a subject's choices, how sure its parameters are, and how many states."""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from glmhmm_assets.compilation_cache import use_compilation_cache
+from glmhmm_assets.defs.checks import shown_fit
+from glmhmm_assets.defs.cohort import when_parents_change
+from glmhmm_assets.per_subject import code_version, for_each, show, subject_asset
+from glmhmm_assets.study import Study
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from glmhmm_core.baselines.lapses import LapseKind
+    from glmhmm_core.design.design import Design
+    from glmhmm_core.fitting.result import SubjectFits
+
+ROOMS = ("baselines", "comparison", "fitting", "tables")
+#: Ways of lapsing that a GLM-HMM has to beat.
+LAPSES: "tuple[LapseKind, ...]" = ("class_1", "class", "history", "history_conditioned")
+
+
+def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
+    """Build the per-subject assets of comparison and of standard errors."""
+    common = subject_asset(study, kinds={"jax", "parquet"}, rooms=ROOMS)
+
+    @dg.asset(**common, io_manager_key="tables")
+    def model_comparison(
+        context: dg.AssetExecutionContext, subject_fits: dict, design_tensors: dict
+    ) -> dict:
+        """GLM, lapse GLMs and GLM-HMMs side by side, one row each, scored on the same folds.
+
+        A GLM-HMM that predicts held-out choices no better than a GLM with lapses has found no
+        strategies. Gains are over the GLM, paired by fold.
+        """
+        use_compilation_cache(study)
+
+        def table(subject: str) -> "pl.DataFrame":
+            models = compare(study, subject_fits[subject], design_tensors[subject])
+            show(context, subject, best_models(models))
+            return models
+
+        return for_each(context, subject_fits, table)
+
+    @dg.asset(**common, io_manager_key="tables")
+    def parameter_errors(context: dg.AssetExecutionContext, subject_fits: dict) -> dict:
+        """Standard errors and 95 % intervals of the model that the figures show.
+
+        From the observed information of the MAP objective; one row per weight and log-odds.
+        """
+        from glmhmm_core.fitting.uncertainty import standard_errors
+
+        use_compilation_cache(study)
+
+        def errors(subject: str) -> "pl.DataFrame":
+            known = standard_errors(shown_fit(study, subject_fits[subject]))
+            facts: dict[str, Any] = {"near_singular": known.near_singular}
+            if known.remarks:
+                facts["remarks"] = "\n".join(known.remarks)
+            show(context, subject, facts)
+            return known.table
+
+        return for_each(context, subject_fits, errors)
+
+    return [model_comparison, parameter_errors]
+
+
+def compare(study: Study, fits: "SubjectFits", design: "Design") -> "pl.DataFrame":
+    """Fit the lapse GLMs with the priors and folds of the GLM-HMMs, and table all models."""
+    from glmhmm_core.baselines.inputs import design_arguments
+    from glmhmm_core.baselines.lapse_glm import fit_lapse_glm
+    from glmhmm_core.tables.comparison import comparison_table
+
+    first = fits.fits[0]
+    given = design_arguments(design) | {
+        "prior_scale": tuple(first.specification.emission_scale.tolist()),
+        "seed": study.model.seed,
+        "cv_folds": len(first.cv_metrics),
+    }
+    return comparison_table(fits, [fit_lapse_glm(**given, lapse=lapse) for lapse in LAPSES])
+
+
+def best_models(table: "pl.DataFrame") -> dict[str, Any]:
+    """Held-out gains over the GLM of the best lapse GLM and the best GLM-HMM, for the page."""
+    import polars as pl
+
+    facts: dict[str, Any] = {}
+    scored = table.drop_nulls("gain_over_glm").sort("gain_over_glm")
+    for what, is_it in (
+        ("lapse", pl.col("model").str.starts_with("lapse")),
+        ("glmhmm", pl.col("model") == "glmhmm"),
+    ):
+        best = scored.filter(is_it).tail(1).to_dicts()
+        if best:
+            states = f" of {best[0]['num_states']} states" if what == "glmhmm" else ""
+            facts[f"best_{what}"] = best[0]["model"] + states
+            facts[f"best_{what}_gain_over_glm"] = best[0]["gain_over_glm"]
+    return facts
+
+
+def build_state_choice(study: Study) -> dg.AssetsDefinition:
+    """Build the asset that chooses the cohort's number of states."""
+
+    @dg.asset(
+        key_prefix=study.name,
+        group_name=study.name,
+        automation_condition=when_parents_change(),
+        code_version=code_version(*ROOMS),
+        kinds={"polars", "parquet"},
+        io_manager_key="tables",
+    )
+    def state_choice(context: dg.AssetExecutionContext, cohort_summary: Any) -> Any:
+        """How many states the cohort has, and why.
+
+        The smallest number whose next state gains less than .01 held-out bits per trial, or
+        less than two paired standard errors over subjects; states that are hardly visited, or
+        left at once, are not reached. The table has the gain of every step.
+        """
+        from glmhmm_core.comparison.selection import choose_for_cohort
+        from glmhmm_core.errors import InputError
+        from glmhmm_core.fitting.result import Excluded
+
+        try:
+            chosen = choose_for_cohort(cohort_summary)
+        except InputError as error:
+            context.add_output_metadata({"excluded": str(error)})
+            return Excluded("cohort", str(error))
+        context.add_output_metadata(
+            {
+                "num_states": chosen.num_states,
+                "reason": chosen.reason,
+                "at_limit": chosen.at_limit,
+                "subjects_left_out": chosen.left_out["subject"].n_unique(),
+            }
+        )
+        return chosen.table
+
+    return state_choice

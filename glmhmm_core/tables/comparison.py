@@ -1,0 +1,119 @@
+"""All models of one subject side by side: GLM, lapses, GLM-HMMs, scored on the same folds."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from glmhmm_core.baselines.result import BaselineFit
+from glmhmm_core.comparison import scores
+from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.result import FitResult, SubjectFits
+
+COMPARISON_SCHEMA: dict[str, pl.DataType] = {
+    "subject": pl.String(),
+    "model": pl.String(),  # "glm", "glmhmm", "lapse_class" ...
+    "num_states": pl.Int64(),  # 1 of models without states
+    "num_parameters": pl.Int64(),
+    "log_likelihood": pl.Float64(),  # nats
+    "bits_per_trial": pl.Float64(),
+    "accuracy": pl.Float64(),
+    "aic": pl.Float64(),
+    "bic": pl.Float64(),
+    "heldout_bits_per_trial": pl.Float64(),  # trial-weighted over folds
+    "heldout_accuracy": pl.Float64(),
+    "gain_over_glm": pl.Float64(),  # held-out bits per trial, paired by fold
+    "gain_over_glm_se": pl.Float64(),  # over folds
+    "converged": pl.Boolean(),  # the fit, and all of its folds
+}
+
+
+def comparison_table(fits: SubjectFits, baselines: Sequence[BaselineFit[Any]]) -> pl.DataFrame:
+    """One row per model, as ``COMPARISON_SCHEMA``.
+
+    Gains are over the model of one state, if it was fitted.
+
+    Parameters
+    ----------
+    fits
+        The subject's GLM-HMMs.
+    baselines
+        Other models of the same choices with the same folds.
+
+    Raises
+    ------
+    InputError
+        If a baseline's folds hold out other sessions than the GLM-HMMs'.
+    """
+    glm = next((fit for fit in fits.fits if fit.num_states == 1), None)
+    held_out = [fold.test_session_ids for fold in fits.fits[0].cv_metrics]
+    rows = []
+    models: list[FitResult | BaselineFit[Any]] = [*fits.fits, *baselines]
+    for model in models:
+        if [fold.test_session_ids for fold in model.cv_metrics] != held_out:
+            raise InputError(
+                f"{_name(model)} was scored on other sessions than the GLM-HMMs",
+                where=f"subject {fits.subject!r}",
+                remedy="Fit it with the same folds and seed.",
+            )
+        rows.append({"subject": fits.subject, **_row(model), **_gain(model, glm)})
+    return pl.DataFrame(rows, schema=COMPARISON_SCHEMA)
+
+
+def _name(model: FitResult | BaselineFit[Any]) -> str:
+    if isinstance(model, BaselineFit):
+        return model.model
+    return "glm" if model.num_states == 1 else "glmhmm"
+
+
+def _row(model: FitResult | BaselineFit[Any]) -> dict[str, Any]:
+    common: dict[str, Any] = {
+        "model": _name(model),
+        "log_likelihood": model.raw_log_likelihood,
+        "accuracy": model.accuracy,
+        "converged": model.converged and all(fold.converged for fold in model.cv_metrics),
+    }
+    if isinstance(model, BaselineFit):
+        return {
+            **common,
+            "num_states": 1,
+            "num_parameters": model.num_parameters,
+            "bits_per_trial": model.bits_per_trial,
+            "aic": model.aic,
+            "bic": model.bic,
+            "heldout_bits_per_trial": model.heldout_bits_per_trial,
+            "heldout_accuracy": model.heldout_accuracy,
+        }
+    return {
+        **common,
+        "num_states": model.num_states,
+        "num_parameters": scores.num_parameters(model),
+        "bits_per_trial": scores.bits_per_trial(model),
+        "aic": scores.aic(model),
+        "bic": scores.bic(model),
+        "heldout_bits_per_trial": scores.heldout_bits_per_trial(model),
+        "heldout_accuracy": scores.heldout_accuracy(model),
+    }
+
+
+def _gain(model: FitResult | BaselineFit[Any], glm: FitResult | None) -> dict[str, float | None]:
+    """Held-out gain over the GLM: trial-weighted mean over folds and its standard error."""
+    nothing: dict[str, float | None] = {"gain_over_glm": None, "gain_over_glm_se": None}
+    if glm is None or model is glm:
+        return nothing
+    folds: Sequence[Any] = model.cv_metrics
+    pairs = [
+        (mine.test_bits_per_trial - theirs.test_bits_per_trial, mine.test_trial_count)
+        for mine, theirs in zip(folds, glm.cv_metrics, strict=True)
+        if mine.test_trial_count
+    ]
+    if not pairs:
+        return nothing
+    gains, trials = np.array(pairs).T
+    several = len(gains) > 1
+    return {
+        "gain_over_glm": float(np.average(gains, weights=trials)),
+        "gain_over_glm_se": float(gains.std(ddof=1)) / math.sqrt(len(gains)) if several else None,
+    }

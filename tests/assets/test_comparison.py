@@ -1,0 +1,87 @@
+"""Models side by side, standard errors, and the cohort's number of states, as assets."""
+
+import dagster as dg
+import numpy as np
+import polars as pl
+import pytest
+
+from glmhmm_assets.defs.comparison import build_state_choice
+from glmhmm_assets.io_managers import build_io_managers
+from glmhmm_core.fitting.result import Excluded
+
+FITS = ("cleaned_sessions", "cleaning_report", "design_tensors", "subject_fits")
+
+
+@pytest.mark.slow
+def test_every_subject_gets_all_models_and_errors(make_home):
+    home = make_home(a=0, b=1)
+    home.add("a", "b")
+    # A subject that cannot be used stays left out, with its reason.
+    path = home.write("b", 1)
+    path.write_text(path.read_text().replace(",1,", ",7,"))
+    made = home.run(assets=[*FITS, "model_comparison", "parameter_errors"])
+    facts = home.metadata(made, "model_comparison")
+    assert "excluded" in facts["b"]
+    assert isinstance(home.stored("parameter_errors", "b"), Excluded)
+
+    table, fits = home.stored("model_comparison", "a"), home.stored("subject_fits", "a")
+    lapses = ["lapse_class_1", "lapse_class", "lapse_history", "lapse_history_conditioned"]
+    assert table["model"].to_list() == ["glm", "glmhmm", *lapses]
+    assert table["converged"].dtype == pl.Boolean
+    glm, two = table.row(0, named=True), table.row(1, named=True)
+    assert glm["gain_over_glm"] is None
+    gain = two["heldout_bits_per_trial"] - glm["heldout_bits_per_trial"]
+    assert two["gain_over_glm"] == pytest.approx(gain)
+    assert facts["a"]["best_glmhmm"] == "glmhmm of 2 states"
+    # Lapses can only add to what a GLM explains of the choices it was fitted to.
+    nested = table.filter(pl.col("model").is_in(["lapse_class_1", "lapse_class"]))
+    assert nested["num_parameters"].to_list() == [glm["num_parameters"] + n for n in (1, 2)]
+
+    errors = home.stored("parameter_errors", "a")
+    assert len(errors) == 4 + 4 + 2 + 1  # weights, transitions and the first state, freely
+    weights = errors.filter(pl.col("parameter") == "weight")
+    np.testing.assert_allclose(
+        np.sort(weights["estimate"]), np.sort(fits[2].fitted_params.emission_weights.ravel())
+    )
+
+
+def choose(home, summary):
+    """Materialize the cohort's number of states from a summary; give its metadata."""
+    manager = build_io_managers(home.folder)["tables"]
+    folder = home.folder / "storage" / "tiny"
+    folder.mkdir(parents=True, exist_ok=True)
+    manager.write(summary, folder / "cohort_summary.parquet")
+    upstream = dg.AssetSpec(
+        dg.AssetKey(["tiny", "cohort_summary"]), metadata={"dagster/io_manager_key": "tables"}
+    )
+    made = dg.materialize(
+        [upstream, build_state_choice(home.study)],
+        instance=home.instance,
+        resources=build_io_managers(home.folder),
+    )
+    (event,) = made.get_asset_materialization_events()
+    return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+def summary(scores):
+    rows = [
+        {"subject": subject, "num_states": k, "heldout_bits_per_trial": bits, "converged": True}
+        for subject, by_states in scores.items()
+        for k, bits in enumerate(by_states, start=1)
+    ]
+    return pl.DataFrame(rows)
+
+
+def test_the_cohorts_number_is_the_smallest_that_the_next_does_not_beat(make_home):
+    home = make_home()
+    scores = {s: (0.3 + d, 0.4 + d, 0.404 + d) for s, d in zip("abc", (0, 0.01, 0.02), strict=True)}
+    facts = choose(home, summary(scores))
+    assert facts["num_states"] == 2
+    assert facts["reason"]
+    table = pl.read_parquet(home.folder / "storage" / "tiny" / "state_choice.parquet")
+    assert table.filter("chosen")["num_states"].to_list() == [2]
+
+
+def test_without_scores_there_is_no_number_but_a_reason(make_home):
+    facts = choose(make_home(), summary({"a": (0.3, 0.4)}))
+    assert "1 subjects" in facts["excluded"]
