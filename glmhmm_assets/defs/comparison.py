@@ -110,6 +110,7 @@ def build_state_choice(study: Study) -> dg.AssetsDefinition:
         code_version=code_version(*ROOMS),
         kinds={"polars", "parquet"},
         io_manager_key="tables",
+        ins={"cohort_summary": dg.AssetIn(key=[study.name, "cohort_summary"])},
     )
     def state_choice(context: dg.AssetExecutionContext, cohort_summary: Any) -> Any:
         """How many states the cohort has, and why.
