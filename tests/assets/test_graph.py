@@ -73,6 +73,7 @@ def test_bad_subjects_are_left_out_with_their_reason_and_fail_nobody(make_home):
         "objective_never_decreasing": True,
         "converged": True,
         "restarts_agree": True,
+        "optimum_unambiguous": True,
         "states_occupied": True,
     }
 

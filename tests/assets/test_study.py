@@ -57,7 +57,12 @@ def test_the_commented_study_file_says_the_defaults(write):
     mice = load_study(write(text))
     least = load_study(write(LEAST))
     for table in ("subjects", "model", "figures", "schedule"):
-        assert getattr(mice, table) == getattr(least, table)
+        said = getattr(mice, table)
+        if table == "model":  # the demo fits fewer states, and says so
+            assert "1 to 5 when left out" in text
+            assert least.model.num_states == (1, 2, 3, 4, 5)
+            said = said.model_copy(update={"num_states": least.model.num_states})
+        assert said == getattr(least, table)
     assert mice.sessions.quiet_seconds == least.sessions.quiet_seconds
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from core.engine.climbs import TWO, trials_of
-from core.fitting.fitted import two
 
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
@@ -120,6 +119,7 @@ def test_what_was_not_changed_is_not_refused():
 
 
 def test_a_driven_warm_start_is_refused_by_a_constant_chain():
-    driven = two().fitted_params._replace(transition_weights=np.zeros((2, 1, 1)))
+    half = np.full((2, 2), 0.5)
+    driven = Parameters(half[0], half, np.zeros((2, 1, 2)), np.zeros((2, 1, 1)))
     with pytest.raises(InputError, match="transition_weights"):
         fit_glmhmm(**arguments(warm_start=driven))
