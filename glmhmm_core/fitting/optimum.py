@@ -12,6 +12,10 @@ from scipy.optimize import linear_sum_assignment
 from glmhmm_core.fitting.result import FitResult, OwnOptimum
 
 
+#: Held-out bits per trial below which two ends of climbs are the same optimum, but for rounding.
+LEAST_GAIN = 1e-5
+
+
 def choose_optimum(own: FitResult, population: FitResult) -> FitResult:
     """Choose between the best own restart and the start from the population's fit.
 
@@ -27,7 +31,7 @@ def choose_optimum(own: FitResult, population: FitResult) -> FitResult:
         folds; with ``own_optimum`` set.
     """
     gain, error = _heldout_gain(own, population)
-    chosen = gain is not None and error is not None and gain > max(error, 0.0)
+    chosen = gain is not None and error is not None and gain > max(error, LEAST_GAIN)
     told = OwnOptimum(
         chosen=chosen,
         objective_gain=own.objective_log_probability - population.objective_log_probability,

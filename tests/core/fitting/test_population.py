@@ -105,7 +105,13 @@ def with_scores(fit, gains):
 
 @pytest.mark.parametrize(
     ("gains", "chosen"),
-    [((0.02, 0.02), True), ((0.05, -0.01), False), ((-0.02, -0.02), False), ((0.0, 0.0), False)],
+    [
+        ((0.02, 0.02), True),
+        ((0.05, -0.01), False),
+        ((-0.02, -0.02), False),
+        ((0.0, 0.0), False),
+        ((2e-9, 1e-9), False),
+    ],
 )
 def test_the_own_optimum_needs_a_held_out_gain_beyond_its_error(fits, gains, chosen):
     shared = fits["a"][2]
