@@ -11,7 +11,6 @@ from scipy.optimize import linear_sum_assignment
 
 from glmhmm_core.fitting.result import FitResult, OwnOptimum
 
-
 #: Held-out bits per trial below which two ends of climbs are the same optimum, but for rounding.
 LEAST_GAIN = 1e-5
 
