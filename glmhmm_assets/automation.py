@@ -35,8 +35,8 @@ def build_session_sensor(
         description=(
             f"Watches {study.sessions_root} and asks for one run for all subjects whose files, or "
             "whose settings, changed. A failed run is not asked for again by itself: re-execute "
-            "it, wait for the nightly schedule, or reset this sensor's cursor, which goes over "
-            "everything and fits only what is missing."
+            "it, wait for the nightly schedule, or reset this sensor's cursor, which asks for "
+            "everyone who has not gone through the whole graph."
         ),
     )
     def session_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:

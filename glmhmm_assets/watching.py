@@ -61,7 +61,7 @@ class Memory:
 
     @classmethod
     def from_cursor(cls, cursor: str | None, now: float) -> "Memory":
-        """Read a cursor; of an empty or strange one nothing, so that all is asked for again."""
+        """Read a cursor; of an empty or strange one nothing."""
         try:
             stored = json.loads(cursor or "")
             return cls(**{**stored, "vanished": tuple(stored["vanished"])})
@@ -175,6 +175,8 @@ def look(
     memory = Memory.from_cursor(cursor, now)
     known = known_subjects(study, instance)
     settings, found = study.settings_digest(), scan_sessions(study)
+    if not memory.settings:
+        memory = replace(memory, settings=settings, asked=_done(study, instance, found, settings))
     looked = plan(study, found, memory, known, settings, now)
     busy = instance.get_run_records(
         dg.RunsFilter(tags={STUDY_TAG: study.name}, statuses=_UNFINISHED), limit=1
@@ -211,6 +213,36 @@ def look(
             )
         ],
     )
+
+
+def _done(
+    study: Study, instance: dg.DagsterInstance, found: "Scan", settings: str
+) -> dict[str, str]:
+    """Digests of the subjects whose content went through the whole graph with these settings.
+
+    A sensor without a memory, as after a run by hand, would else ask for everything again.
+    """
+
+    def last(asset: str, subject: str) -> tuple[dg.AssetMaterialization | None, float]:
+        wanted = dg.AssetRecordsFilter(dg.AssetKey([study.name, asset]), asset_partitions=[subject])
+        for record in instance.fetch_materializations(wanted, limit=1).records:
+            return record.asset_materialization, record.timestamp
+        return None, 0.0
+
+    done = {}
+    for subject, files in found.subjects.items():
+        (came, arrival), (tracked, end) = (
+            last("raw_sessions", subject),
+            last("fit_tracking", subject),
+        )
+        if came is None or tracked is None or end < arrival:
+            continue
+        if "settings" not in tracked.metadata:
+            continue
+        same = (came.tags or {}).get("dagster/data_version") == files.digest
+        if same and tracked.metadata["settings"].value == settings:
+            done[subject] = files.digest
+    return done
 
 
 def arrived(study: Study, files: "SubjectFiles") -> dg.AssetMaterialization:

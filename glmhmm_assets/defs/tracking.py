@@ -35,18 +35,22 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
         """
         from glmhmm_core.fitting.result import Excluded
 
+        # By these the sensor knows, without a memory of its own, who is done.
+        done = {"settings": study.settings_digest()}
         origin = tracker.origin(study.name, study.task, context.run.run_id)
         with tracker.open(study.name) as store:
             for subject, fits in subject_fits.items():
                 if isinstance(fits, Excluded):
                     store.supersede(subject, f"left out: {fits.reason}")
-                    context.add_asset_metadata({"excluded": fits.reason}, partition_key=subject)
+                    facts = {**done, "excluded": fits.reason}
+                    context.add_asset_metadata(facts, partition_key=subject)
                     continue
                 numbers = [fit.num_states for fit in fits.fits]
                 runs = store.log(fits, origin, _figures(study, subject, numbers))
                 links = {f"mlflow_K{k}": dg.MetadataValue.url(run.url) for k, run in runs.items()}
                 context.add_asset_metadata(
                     {
+                        **done,
                         "mlflow": dg.MetadataValue.url(store.subject_url(subject)),
                         **links,
                         "runs_new": sum(not run.reused for run in runs.values()),

@@ -349,3 +349,42 @@ def test_a_cursor_is_json_of_digests():
 @pytest.mark.parametrize("cursor", [None, "", "{", "3", "{}", '{"vanished": [], "other": 1}'])
 def test_a_cursor_that_says_nothing_is_a_fresh_start(cursor):
     assert Memory.from_cursor(cursor, 5.0) == Memory(born="5.000")
+
+
+def went_through(tiny, subject, settings=None):
+    """Record what a run that went through the whole graph leaves of a subject."""
+    digest = settings or tiny.home.study.settings_digest()
+    tiny.home.instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            dg.AssetKey(["tiny", "fit_tracking"]),
+            partition=subject,
+            metadata={"settings": digest},
+        )
+    )
+
+
+def test_a_sensor_without_a_memory_leaves_alone_who_is_done(watch):
+    tiny = watch(a=1, b=2, c=3)
+    tiny.look()
+    went_through(tiny, "a")
+    went_through(tiny, "b", settings="others")
+    tiny.cursor = None
+    assert asked(tiny.look()) == ("b", "c")
+    went_through(tiny, "b")
+    went_through(tiny, "c")
+    tiny.cursor = None
+    assert asked(tiny.look()) is None
+    tiny.home.write("a", seed=9)
+    assert asked(tiny.look(later=60)) == ("a", "a")
+
+
+def test_content_that_came_after_the_last_run_is_asked_for(watch):
+    tiny = watch(a=1, b=2)
+    tiny.look()
+    went_through(tiny, "a")
+    went_through(tiny, "b")
+    tiny.home.write("b", seed=5)
+    tiny.cursor = None
+    assert asked(tiny.look()) == ("b", "b")
+    tiny.cursor = None  # its run failed
+    assert asked(tiny.look()) == ("b", "b")
