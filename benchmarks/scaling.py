@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.subjects import Subject, cohort, one_mouse
-from benchmarks.table import machine, print_table, say, seconds
+from benchmarks.table import print_table, say, seconds
 from benchmarks.timing import side_by_side
 from glmhmm_core.fitting import FitSettings, fit_glmhmm, fit_subjects
 
@@ -55,18 +55,21 @@ def by_restarts(sizes: tuple[int, ...]) -> dict[int, Callable[[], object]]:
 def draw(parts: dict[str, dict[int, float]]) -> None:
     """Draw time against size with both axes logarithmic, and a line of proportion."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, LogLocator
 
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    figure = Figure(figsize=(9, 3), layout="constrained")
     for axes, (title, times) in zip(figure.subplots(1, len(parts)), parts.items(), strict=True):
         sizes, took = np.array(list(times)), np.array(list(times.values()))
         axes.loglog(sizes, took, "o-", label="measured")
         axes.loglog(sizes, took[-1] * sizes / sizes[-1], ":", color="0.5", label="proportional")
-        axes.set(xlabel=title, ylabel="seconds")
-        axes.set_xticks(sizes, [f"{n:,}" for n in sizes])
+        axes.set(xlabel=title)
+        axes.set_xticks(sizes)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(EngFormatter("s"))
         axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.suptitle(f"{machine()}", fontsize=7, color="0.4")
     figure.savefig(PICTURE, dpi=150)
 
 
