@@ -59,7 +59,8 @@ def fit_batch(
     from glmhmm_core.fitting.result import Excluded
 
     num_states, settings = study.model.num_states, study.fit_settings()
-    population = stored_population(study)
+    usable = [d for d in designs.values() if not isinstance(d, Excluded)]
+    population = stored_population(study, usable)
     if population is None:
         context.log.info("no fit of the population to start from: own restarts alone")
     store = FitStore(study.storage / "fits")

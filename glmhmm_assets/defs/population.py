@@ -4,6 +4,7 @@ New session files refit only their subjects, from the version that is there; ano
 made by schedule, by hand, or because none fits the study as it stands.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -15,6 +16,7 @@ from glmhmm_assets.resources.fit_store import FitStore
 from glmhmm_assets.study import Study
 
 if TYPE_CHECKING:
+    from glmhmm_core.design.design import Design
     from glmhmm_core.fitting.result import Excluded, SubjectFits
 
 ROOMS = ("engine", "fitting")
@@ -58,13 +60,16 @@ def is_due(study: Study, instance: dg.DagsterInstance, subjects: int) -> bool:
     if event is None or event.asset_materialization is None:
         return True
     told = event.asset_materialization.metadata
-    if told["settings"].value != study.model_digest():
+    if "settings" not in told or told["settings"].value != study.model_digest():
         return True
     return "excluded" in told and subjects > 1
 
 
-def stored_population(study: Study) -> "SubjectFits | None":
-    """The version that is there, if the study's fits can start from it."""
+def stored_population(study: Study, designs: "Sequence[Design]") -> "SubjectFits | None":
+    """The version that is there, if fits of these designs can start from it.
+
+    After an edit of the task or of the folds it cannot, until another version is made.
+    """
     from glmhmm_core.errors import InputError
     from glmhmm_core.fitting.store import load_fits
 
@@ -75,8 +80,11 @@ def stored_population(study: Study) -> "SubjectFits | None":
         population = load_fits(path)
     except InputError:  # it says why there is none, or it is damaged: the next version mends it
         return None
-    settings, theirs = study.fit_settings(), population.fits[0].settings
-    same = (theirs.cv_folds, theirs.seed) == (settings.cv_folds, settings.seed)
+    settings, fit = study.fit_settings(), population.fits[0]
+    same = (fit.settings.cv_folds, fit.settings.seed) == (settings.cv_folds, settings.seed)
+    model = (fit.emission_names, population.choice_names, fit.baseline_class_idx)
+    for design in designs:
+        same &= model == (design.feature_names, design.choice_names, design.baseline_class_idx)
     return population if same else None
 
 

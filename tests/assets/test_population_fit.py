@@ -1,5 +1,7 @@
 """The population's fit as an asset: when a version is made, and who is fitted from which."""
 
+from dataclasses import replace
+
 import dagster as dg
 import pytest
 
@@ -33,13 +35,13 @@ def home(make_home):
 
 @pytest.mark.slow
 def test_subjects_start_from_the_version_that_is_there(home):
-    assert stored_population(home.study) is None
+    assert stored_population(home.study, ()) is None
     home.run(assets=["subject_fits"])
     alone = home.stored("subject_fits", "a")
     assert alone[2].own_optimum is None
     (event,) = make_population(home).get_asset_materialization_events()
     told = event.materialization.metadata
-    population = stored_population(home.study)
+    population = stored_population(home.study, ())
     assert told["fingerprint"].value == population.fingerprint
     assert told["subjects"].value == 2
     facts = home.metadata(home.run(assets=["subject_fits"]), "subject_fits")
@@ -52,12 +54,12 @@ def test_subjects_start_from_the_version_that_is_there(home):
     facts = home.metadata(home.run(assets=[*FEATURES, "subject_fits"]), "subject_fits")
     assert facts["a"]["from_store"]
     assert "from_store" not in facts["b"]
-    assert stored_population(home.study).fingerprint == population.fingerprint
+    assert stored_population(home.study, ()).fingerprint == population.fingerprint
     # A version of what has not changed costs nothing and changes nothing.
     home.write("b", seed=1)
     home.run(assets=FEATURES)
     make_population(home)
-    assert stored_population(home.study).fingerprint == population.fingerprint
+    assert stored_population(home.study, ()).fingerprint == population.fingerprint
 
 
 @pytest.mark.slow
@@ -67,9 +69,13 @@ def test_a_version_is_due_when_none_serves(home):
     assert not is_due(home.study, home.instance, 3)
     home.edit("n_restarts = 2", "n_restarts = 3")
     assert is_due(home.study, home.instance, 2)
-    assert stored_population(home.study) is not None  # still a start as good as any
+    assert stored_population(home.study, ()) is not None  # still a start as good as any
+    design = home.stored("design_tensors", "a")
+    assert stored_population(home.study, [design]) is not None
+    other = replace(design, feature_names=(*design.feature_names[:-1], "another"))
+    assert stored_population(home.study, [design, other]) is None
     home.edit("cv_folds = 2", "cv_folds = 3")
-    assert stored_population(home.study) is None  # its folds hold out other sessions
+    assert stored_population(home.study, ()) is None  # its folds hold out other sessions
 
 
 def test_one_subject_has_no_population_until_a_second_comes(make_home):
@@ -79,7 +85,7 @@ def test_one_subject_has_no_population_until_a_second_comes(make_home):
     make_population(home)
     manager = build_io_managers(home.folder)["fits"]
     assert isinstance(manager.read(home.folder / "storage/tiny/population_fit.npz"), Excluded)
-    assert stored_population(home.study) is None
+    assert stored_population(home.study, ()) is None
     assert not is_due(home.study, home.instance, 1)
     assert is_due(home.study, home.instance, 2)
 
