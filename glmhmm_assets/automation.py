@@ -56,44 +56,48 @@ def build_nightly_schedule(
     study: Study, target: Sequence[dg.AssetsDefinition]
 ) -> dg.ScheduleDefinition:
     """Build the schedule that goes over all subjects: what is there already costs little."""
-
-    @dg.schedule(
-        name=f"{study.name}_nightly",
-        target=list(target),
-        cron_schedule=study.schedule.refit,
-        execution_timezone=study.schedule.timezone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Goes over all subjects; only what is missing or out of date is fitted.",
+    return _over_everyone(
+        study,
+        target,
+        "nightly",
+        study.schedule.refit,
+        "Goes over all subjects; only what is missing or out of date is fitted.",
     )
-    def nightly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        known = known_subjects(study, context.instance)
-        if not known:
-            return dg.SkipReason("no subjects yet")
-        return dg.RunRequest(tags={**range_tags(known, known), STUDY_TAG: study.name})
-
-    return nightly
 
 
 def build_population_schedule(
     study: Study, target: Sequence[dg.AssetsDefinition]
 ) -> dg.ScheduleDefinition:
     """Build the schedule that fits the population anew, and all subjects from it."""
+    return _over_everyone(
+        study,
+        target,
+        "population",
+        study.schedule.population,
+        "Fits the population anew with all sessions by now, and all subjects from it.",
+    )
+
+
+def _over_everyone(
+    study: Study, target: Sequence[dg.AssetsDefinition], name: str, cron: str, description: str
+) -> dg.ScheduleDefinition:
+    """Build a schedule that asks for one run over all subjects."""
 
     @dg.schedule(
-        name=f"{study.name}_population",
+        name=f"{study.name}_{name}",
         target=list(target),
-        cron_schedule=study.schedule.population,
+        cron_schedule=cron,
         execution_timezone=study.schedule.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Fits the population anew with all sessions by now, and all subjects from it.",
+        description=description,
     )
-    def population(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def over_everyone(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         known = known_subjects(study, context.instance)
         if not known:
             return dg.SkipReason("no subjects yet")
         return dg.RunRequest(tags={**range_tags(known, known), STUDY_TAG: study.name})
 
-    return population
+    return over_everyone
 
 
 def build_cohort_sensor(
