@@ -4,7 +4,9 @@ A subject's own best restart can be a few nats higher in sample with other state
 held out (measured on real mice); states that mean the same in every subject are worth more.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -29,7 +31,7 @@ def choose_optimum(own: FitResult, population: FitResult) -> FitResult:
         ``population``, or ``own`` if its held-out gain is more than one standard error over
         folds; with ``own_optimum`` set.
     """
-    gain, error = _heldout_gain(own, population)
+    gain, error = heldout_gain(own.cv_metrics, population.cv_metrics)
     chosen = gain is not None and error is not None and gain > max(error, LEAST_GAIN)
     told = OwnOptimum(
         chosen=chosen,
@@ -41,11 +43,35 @@ def choose_optimum(own: FitResult, population: FitResult) -> FitResult:
     return replace(own if chosen else population, own_optimum=told)
 
 
-def _heldout_gain(own: FitResult, population: FitResult) -> tuple[float | None, float | None]:
-    """Mean gain in bits per trial weighted by trials, and its standard error over folds."""
+class Fold(Protocol):
+    """A fold's held-out score, of a GLM-HMM or of any other model."""
+
+    @property
+    def test_bits_per_trial(self) -> float:
+        """Held-out bits per trial."""
+
+    @property
+    def test_trial_count(self) -> int:
+        """Held-out trials with a choice."""
+
+
+def heldout_gain(own: Sequence[Fold], other: Sequence[Fold]) -> tuple[float | None, float | None]:
+    """Held-out gain of one model over another, paired by fold.
+
+    Parameters
+    ----------
+    own, other
+        Folds of both with the same held-out sessions, in one order.
+
+    Returns
+    -------
+    gain, error
+        Bits per trial: mean weighted by trials, and the standard error of the folds' gains; both
+        None with fewer than two folds that have a choice.
+    """
     pairs = [
         (mine.test_bits_per_trial - theirs.test_bits_per_trial, mine.test_trial_count)
-        for mine, theirs in zip(own.cv_metrics, population.cv_metrics, strict=True)
+        for mine, theirs in zip(own, other, strict=True)
         if mine.test_trial_count
     ]
     if len(pairs) < 2:

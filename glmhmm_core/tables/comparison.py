@@ -1,15 +1,14 @@
 """All models of one subject side by side: GLM, lapses, GLM-HMMs, scored on the same folds."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from glmhmm_core.baselines.result import BaselineFit
 from glmhmm_core.comparison import scores
 from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.optimum import heldout_gain
 from glmhmm_core.fitting.result import FitResult, SubjectFits
 
 COMPARISON_SCHEMA: dict[str, pl.DataType] = {
@@ -100,20 +99,7 @@ def _row(model: FitResult | BaselineFit[Any]) -> dict[str, Any]:
 
 def _gain(model: FitResult | BaselineFit[Any], glm: FitResult | None) -> dict[str, float | None]:
     """Held-out gain over the GLM: trial-weighted mean over folds and its standard error."""
-    nothing: dict[str, float | None] = {"gain_over_glm": None, "gain_over_glm_se": None}
-    if glm is None or model is glm:
-        return nothing
-    folds: Sequence[Any] = model.cv_metrics
-    pairs = [
-        (mine.test_bits_per_trial - theirs.test_bits_per_trial, mine.test_trial_count)
-        for mine, theirs in zip(folds, glm.cv_metrics, strict=True)
-        if mine.test_trial_count
-    ]
-    if not pairs:
-        return nothing
-    gains, trials = np.array(pairs).T
-    several = len(gains) > 1
-    return {
-        "gain_over_glm": float(np.average(gains, weights=trials)),
-        "gain_over_glm_se": float(gains.std(ddof=1)) / math.sqrt(len(gains)) if several else None,
-    }
+    gain, error = None, None
+    if glm is not None and model is not glm:
+        gain, error = heldout_gain(model.cv_metrics, glm.cv_metrics)
+    return {"gain_over_glm": gain, "gain_over_glm_se": error}
