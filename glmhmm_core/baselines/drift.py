@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from glmhmm_core.baselines.ascent import Ascended, ascend
-from glmhmm_core.baselines.inputs import as_problem
 from glmhmm_core.baselines.result import BaselineFit, BaselineFold, score_fold
 from glmhmm_core.baselines.softmax_fit import padded_length
 from glmhmm_core.baselines.splits import Splits, check_splits, fold_splits
 from glmhmm_core.baselines.walk import TINY, Walk, predict, smooth, value_and_gradient
 from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.inputs import as_problem
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.remarks import data_remarks
 from glmhmm_core.fitting.specification import Specification

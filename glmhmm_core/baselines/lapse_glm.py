@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glmhmm_core.baselines.inputs import as_problem
 from glmhmm_core.baselines.lapses import (
     LapseKind,
     check_kind,
@@ -18,6 +17,7 @@ from glmhmm_core.baselines.result import BaselineFit
 from glmhmm_core.baselines.softmax_fit import SoftmaxModel, StartSettings, fit_softmax
 from glmhmm_core.baselines.splits import Splits, check_splits, fold_splits
 from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.inputs import as_problem
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.remarks import data_remarks
 from glmhmm_core.fitting.specification import Specification

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from glmhmm_core.engine.parameters import Parameters
-from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.climb import ProgressCallback
-from glmhmm_core.fitting.problem import Problem
+from glmhmm_core.fitting.inputs import as_problem
 from glmhmm_core.fitting.result import FitResult
 from glmhmm_core.fitting.settings import FitSettings
 from glmhmm_core.fitting.specification import Frozen, Specification
@@ -122,36 +121,13 @@ n_restarts, max_iters, tol, seed, cv_folds
         cv_folds=cv_folds,
     )
     check_settings(settings, warm=warm_start is not None)
-    y, X, session_ids = _numbers("y", y), _numbers("X", X), np.asarray(session_ids)
-    counted = np.ones(y.shape, bool) if mask is None else np.asarray(mask, bool)
-    if counted.shape != y.shape:
-        raise InputError(
-            f"mask has shape {counted.shape} for {y.shape} choices",
-            where="fit_glmhmm",
-            remedy="Give one entry per trial.",
-        )
-    if np.any(y[counted] != np.round(y[counted])):  # NaN included
-        raise InputError(
-            "a choice is not a whole number",
-            where="fit_glmhmm",
-            remedy="Code the classes as 0..C-1, and mark a missing choice in the mask.",
-        )
-    driven = np.empty((len(y), 0)) if U is None else _numbers("U", U)
-    problem = Problem(
-        X=X,
-        U=driven,
-        y=np.where(counted, np.nan_to_num(y), -1).astype(np.int64),
-        mask=counted,
-        session_ids=session_ids,
-        num_classes=num_classes,
-        baseline_class_idx=baseline_class_idx,
-    )
+    problem = as_problem(y, X, session_ids, mask, num_classes, baseline_class_idx, "fit_glmhmm", U)
     model = Specification(
         num_classes,
-        _names(emission_names, "x", X),
-        weight_scale("emission_prior_scale", emission_prior_scale, X.shape[-1]),
-        _names(transition_names, "u", driven),
-        weight_scale("transition_prior_scale", transition_prior_scale, driven.shape[-1]),
+        _names(emission_names, "x", problem.X),
+        weight_scale("emission_prior_scale", emission_prior_scale, problem.X.shape[-1]),
+        _names(transition_names, "u", problem.U),
+        weight_scale("transition_prior_scale", transition_prior_scale, problem.U.shape[-1]),
         frozen_emissions or {},
         frozen_transitions or {},
     )
@@ -167,17 +143,6 @@ n_restarts, max_iters, tol, seed, cv_folds
         full, *folds = [workers.submit(job, tell) for job in jobs]
         (fit,) = assemble(full.result(), [fold.result() for fold in folds])
         return fit
-
-
-def _numbers(name: str, values: np.ndarray) -> np.ndarray:
-    try:
-        return np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{name} holds what is no number ({error})",
-            where="fit_glmhmm",
-            remedy="Give an array of numbers, choices as 0..C-1.",
-        ) from error
 
 
 def _names(given: Sequence[str] | None, letter: str, columns: np.ndarray) -> tuple[str, ...]:
