@@ -1,10 +1,15 @@
 """From cleaned trials to a design: regressors on whole sessions, then the chain cut out."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import polars as pl
 
 from glmhmm_core.design.design import Design
-from glmhmm_core.design.history import history_columns
+from glmhmm_core.design.history import choice_codes, history_columns
+from glmhmm_core.design.session_time import raised_cosines, trials_before
+from glmhmm_core.design.traces import counted, lagged, traced
 from glmhmm_core.errors import InputError
 from glmhmm_core.tasks.task import Regressor, Task
 
@@ -17,7 +22,7 @@ def build_design(cleaned: pl.DataFrame, task: Task) -> Design:
     cleaned
         All trials of the sessions kept, as ``trials.cleaning.clean`` gives them.
     task
-        Its regressors, in the order of the design's columns.
+        Its regressors, and transition regressors, in the order of the design's columns.
 
     Raises
     ------
@@ -29,40 +34,78 @@ def build_design(cleaned: pl.DataFrame, task: Task) -> Design:
     check_together(sessions, f"subject {subject}")
     choices = cleaned["choice"].cast(pl.Int64).fill_null(-1).to_numpy()
     feedback = cleaned["feedback"].cast(pl.Float64).fill_null(0.0).to_numpy()
-    columns = [_columns(r, cleaned, choices, feedback, sessions, task) for r in task.regressors]
+    record = _Record(cleaned, choices, feedback, sessions, task)
     chain = cleaned["in_chain"].to_numpy()
     mask = (choices >= 0) & ~cleaned["masked"].to_numpy()
     return Design(
         subject=subject,
         keys=cleaned.select("session", "trial").filter(chain),
-        X=np.ascontiguousarray(np.hstack(columns)[chain]),
+        X=_stacked(task.regressors, record)[chain],
         y=np.where(mask, choices, -1)[chain],
         mask=mask[chain],
         feature_names=task.feature_names,
         choice_names=task.choices,
         baseline_class_idx=task.baseline_class_idx,
         prior_scales=task.prior_scales,
+        transition_names=task.transition_names,
+        U=_stacked(task.transition_regressors, record)[chain],
+        transition_scales=task.transition_scales,
     )
 
 
-def _columns(
-    regressor: Regressor,
-    cleaned: pl.DataFrame,
-    choices: np.ndarray,
-    feedback: np.ndarray,
-    sessions: np.ndarray,
-    task: Task,
-) -> np.ndarray:
+@dataclass(frozen=True)
+class _Record:
+    """All recorded trials of one subject, of which regressors are made."""
+
+    table: pl.DataFrame
+    choices: np.ndarray
+    feedback: np.ndarray
+    sessions: np.ndarray
+    task: Task
+
+
+def _stacked(regressors: Sequence[Regressor], record: _Record) -> np.ndarray:
+    """Columns of several regressors side by side, on all recorded trials."""
+    none = np.empty((len(record.choices), 0))
+    return np.ascontiguousarray(np.hstack([none, *(_columns(r, record) for r in regressors)]))
+
+
+def _columns(regressor: Regressor, record: _Record) -> np.ndarray:
     """Columns of one regressor on all recorded trials, (T, 1) or more."""
-    if regressor.kind == "bias":
-        return np.ones((len(cleaned), 1))
+    sessions, task = record.sessions, record.task
+    kind, made = regressor.kind, record.choices >= 0
+    if kind == "bias":
+        return np.ones((len(sessions), 1))
+    if kind == "session_time":
+        return trials_before(sessions)[:, None] / regressor.trials
+    if kind == "session_cosines":
+        return raised_cosines(trials_before(sessions), regressor.trials, regressor.count)
     if regressor.column is not None:
-        # cleaning has masked the trials whose stimulus is unknown
-        values = cleaned[regressor.column].fill_null(0.0).to_numpy()
-        return values[:, None] * regressor.scale
-    return history_columns(
-        regressor.kind, choices, feedback, sessions, task.num_classes, task.baseline_class_idx
-    )
+        values = record.table[regressor.column].cast(pl.Float64)
+        known = values.is_not_null().to_numpy()
+        # where the present value is unknown, cleaning has masked the trial
+        signal = values.fill_null(0.0).to_numpy()[:, None] * regressor.scale
+        if kind == "stimulus_trace":
+            assert regressor.decay is not None  # the grammar asks for it
+            return traced(signal, known, sessions, regressor.decay)
+        return lagged(signal, known, sessions, 1) if kind == "previous_value" else signal
+    if kind in ("outcome_lags", "outcome_trace"):
+        signal = record.feedback[:, None]
+    elif kind in ("choice_lags", "choice_trace"):
+        codes = choice_codes(task.num_classes, task.baseline_class_idx)[record.choices]
+        signal = codes * counted(regressor.outcome, record.feedback)[:, None]
+    else:
+        return history_columns(
+            kind,
+            record.choices,
+            record.feedback,
+            sessions,
+            task.num_classes,
+            task.baseline_class_idx,
+        )
+    if regressor.decay is not None:
+        return traced(signal, made, sessions, regressor.decay)
+    return lagged(signal, made, sessions, regressor.count)
 
 
 def _one_subject(cleaned: pl.DataFrame) -> str:

@@ -1,9 +1,12 @@
 """A subject's design: the arrays that models are fitted to, with the keys back to the trials."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
+
+from glmhmm_core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,12 @@ class Design:
         Class whose logit is fixed at zero.
     prior_scales : float64 (M,)
         Standard deviation of each weight's Gaussian prior that the task proposes.
+    transition_names : D names of the columns of ``U``.
+    U : float64 (T, D)
+        Transition regressors that models may be driven by, all finite: row t is of the
+        transition into trial t.
+    transition_scales : float64 (D,)
+        As ``prior_scales``, of their weights.
     """
 
     subject: str
@@ -39,6 +48,38 @@ class Design:
     choice_names: tuple[str, ...]
     baseline_class_idx: int
     prior_scales: np.ndarray
+    transition_names: tuple[str, ...] = ()
+    U: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    transition_scales: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        """Without transition regressors ``U`` has no columns, and a row per trial all the same."""
+        if not self.transition_names:
+            object.__setattr__(self, "U", np.empty((len(self.y), 0)))
+
+    def driven_by(self, names: Sequence[str]) -> "Design":
+        """The same design with these transition regressors alone, in this order.
+
+        Raises
+        ------
+        InputError
+            If it does not have one of them.
+        """
+        absent = [name for name in names if name not in self.transition_names]
+        if absent:
+            raise InputError(
+                f"the design has no transition regressor {', '.join(map(repr, absent))}",
+                where=f"subject {self.subject!r}",
+                remedy=f"It has {', '.join(self.transition_names) or 'none'}; others are named in "
+                "[[transition_regressors]] of the task.",
+            )
+        columns = [self.transition_names.index(name) for name in names]
+        return replace(
+            self,
+            transition_names=tuple(names),
+            U=self.U[:, columns],
+            transition_scales=self.transition_scales[columns],
+        )
 
     @property
     def session_ids(self) -> np.ndarray:

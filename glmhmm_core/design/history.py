@@ -65,8 +65,9 @@ def history_columns(
     Parameters
     ----------
     kind
-        ``previous_choice``; or ``wsls`` and ``previous_choice_outcome``, which are the previous
-        choice's code times its outcome (0 where the outcome is unknown).
+        ``previous_choice``; ``wsls`` and ``previous_choice_outcome``, which are the previous
+        choice's code times its outcome (0 where the outcome is unknown); or
+        ``previous_outcome``, the outcome alone.
     choices : int (T,)
         Classes 0..C-1, negative where no choice was made.
     feedback : float64 (T,)
@@ -76,9 +77,11 @@ def history_columns(
 
     Returns
     -------
-    float64 (T, 1), or (T, C-1) for C > 2
+    float64 (T, 1), or (T, C-1) for kinds of choices with C > 2
     """
     previous = last_choice_rows(choices, session_ids)
+    if kind == "previous_outcome":
+        return np.where(previous >= 0, feedback[previous], 0.0)[:, None]
     values = choice_codes(num_classes, baseline_class_idx)[choices[previous]]
     if kind != "previous_choice":
         values = values * feedback[previous][:, None]

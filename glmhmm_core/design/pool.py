@@ -28,7 +28,12 @@ def pool(designs: Sequence[Design], name: str = "pooled") -> Design:
     """
     first = designs[0]
     for design in designs:
-        for what in ("feature_names", "choice_names", "baseline_class_idx"):
+        for what in (
+            "feature_names",
+            "transition_names",
+            "choice_names",
+            "baseline_class_idx",
+        ):
             if getattr(design, what) != getattr(first, what):
                 raise InputError(
                     f"its {what} are {getattr(design, what)}, those of {first.subject!r} "
@@ -50,4 +55,7 @@ def pool(designs: Sequence[Design], name: str = "pooled") -> Design:
         choice_names=first.choice_names,
         baseline_class_idx=first.baseline_class_idx,
         prior_scales=first.prior_scales,
+        transition_names=first.transition_names,
+        U=np.concatenate([d.U for d in designs]),
+        transition_scales=first.transition_scales,
     )

@@ -12,7 +12,7 @@ import polars as pl
 from glmhmm_core.design.design import Design
 from glmhmm_core.errors import InputError
 
-_TEXT = ("subject", "feature_names", "choice_names", "baseline_class_idx")
+_TEXT = ("subject", "feature_names", "transition_names", "choice_names", "baseline_class_idx")
 
 
 def save_design(path: Path, design: Design) -> None:
@@ -25,6 +25,8 @@ def save_design(path: Path, design: Design) -> None:
         y=design.y,
         mask=design.mask,
         prior_scales=design.prior_scales,
+        U=design.U,
+        transition_scales=design.transition_scales,
         session=design.keys["session"].to_numpy().astype(np.str_),
         trial=design.keys["trial"].to_numpy(),
         text=np.array(json.dumps(text)),
@@ -57,6 +59,9 @@ def load_design(path: Path) -> Design:
                 choice_names=tuple(text["choice_names"]),
                 baseline_class_idx=text["baseline_class_idx"],
                 prior_scales=stored["prior_scales"],
+                transition_names=tuple(text["transition_names"]),
+                U=stored["U"],
+                transition_scales=stored["transition_scales"],
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(

@@ -3,7 +3,14 @@
 from collections.abc import Iterator
 
 from glmhmm_core.errors import InputError
-from glmhmm_core.tasks.task import OUTCOME_KINDS, KeepBlocks, MaskUnless, SessionBlocks, Task
+from glmhmm_core.tasks.task import (
+    COMMON_COLUMNS,
+    KeepBlocks,
+    MaskUnless,
+    Regressor,
+    SessionBlocks,
+    Task,
+)
 from glmhmm_core.trials.schema import CLEANING_SCHEMA, TRIAL_SCHEMA
 
 
@@ -43,31 +50,52 @@ def _names(task: Task) -> Iterator[tuple[str, str]]:
                 f"a column cannot be called {name!r}, every trial table has that one",
                 f"Give it another name, such as 'own_{name}'.",
             )
-    features = task.feature_names
-    for name in sorted({n for n in features if features.count(n) > 1}):
-        yield f"two regressors are called {name!r}", "Give each of them a 'name'."
+    for what, features in (
+        ("regressors", task.feature_names),
+        ("transition regressors", task.transition_names),
+    ):
+        for name in sorted({n for n in features if features.count(n) > 1}):
+            yield f"two {what} are called {name!r}", "Give each of them a 'name'."
 
 
 def _regressors(task: Task) -> Iterator[tuple[str, str]]:
+    for regressor in task.all_regressors:
+        yield from _regressor(task, regressor)
+    for regressor in task.transition_regressors:
+        if regressor.kind == "bias":
+            yield (
+                "the transitions cannot have a bias as regressor: the chain has its own",
+                "Leave it out of [[transition_regressors]].",
+            )
+
+
+def _regressor(task: Task, regressor: Regressor) -> Iterator[tuple[str, str]]:
     numbers = {s.name for s in task.stimuli} | {e.name for e in task.extras if not e.is_text}
-    for regressor in task.regressors:
-        if regressor.column is not None and regressor.column not in numbers:
-            yield (
-                f"the regressor {regressor.name!r} is of {regressor.column!r}, which is no column "
-                "of numbers",
-                f"Name one of the stimuli or extras: {', '.join(sorted(numbers))}.",
-            )
-        if regressor.kind == "wsls" and task.num_classes != 2:
-            yield (
-                f"wsls is for two choices, not {task.num_classes}",
-                "Use the kind previous_choice_outcome: the same for each choice.",
-            )
-        if regressor.kind in OUTCOME_KINDS and not task.has_feedback:
-            yield (
-                f"the regressor {regressor.name!r} needs the outcome of each trial",
-                "Give columns.feedback a column name or { sign_of = <a stimulus> }, or leave the "
-                "regressor out.",
-            )
+    numbers |= set(COMMON_COLUMNS.get(regressor.kind, ()))
+    if regressor.column is not None and regressor.column not in numbers:
+        yield (
+            f"the regressor {regressor.name!r} is of {regressor.column!r}, which is no column "
+            "of numbers that it can be of",
+            f"Name one of these, or declare it in [extras]: {', '.join(sorted(numbers))}.",
+        )
+    elif regressor.column == "block" and task.block_column is None:
+        yield f"the regressor {regressor.name!r} is of the block", "Add columns.block."
+    elif regressor.column == "response_time" and task.response_time is None:
+        yield (
+            f"the regressor {regressor.name!r} is of the response time",
+            "Add columns.response_time.",
+        )
+    if regressor.kind == "wsls" and task.num_classes != 2:
+        yield (
+            f"wsls is for two choices, not {task.num_classes}",
+            "Use the kind previous_choice_outcome: the same for each choice.",
+        )
+    if regressor.needs_outcome and not task.has_feedback:
+        yield (
+            f"the regressor {regressor.name!r} needs the outcome of each trial",
+            "Give columns.feedback a column name or { sign_of = <a stimulus> }, or leave the "
+            "regressor out.",
+        )
 
 
 def _rules(task: Task) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from glmhmm_core.errors import InputError
 from glmhmm_core.tasks.consistency import check_consistency
 from glmhmm_core.tasks.tables import RegressorTable, RuleTable, StimulusTable, TaskFile
 from glmhmm_core.tasks.task import (
+    PRIOR_SCALE,
     PRIOR_SCALES,
     Extra,
     FewNoChoice,
@@ -120,7 +121,14 @@ def _to_task(file: TaskFile, path: Path) -> Task:
             *(Extra(name, source, is_text=True) for name, source in file.labels.items()),
         ),
         rules=tuple(_to_rule(table) for table in file.rules),
-        regressors=tuple(_to_regressor(table, file.stimuli[0].name) for table in file.regressors),
+        regressors=tuple(
+            _to_regressor(table, file.stimuli[0].name, PRIOR_SCALES.get(table.kind, PRIOR_SCALE))
+            for table in file.regressors
+        ),
+        transition_regressors=tuple(
+            _to_regressor(table, file.stimuli[0].name, PRIOR_SCALE)
+            for table in file.transition_regressors
+        ),
         source=str(path),
     )
 
@@ -137,13 +145,18 @@ def _to_stimulus(table: StimulusTable) -> Stimulus:
     )
 
 
-def _to_regressor(table: RegressorTable, main_stimulus: str) -> Regressor:
+def _to_regressor(table: RegressorTable, main_stimulus: str, prior_scale: float) -> Regressor:
+    of_stimulus = table.kind in ("stimulus", "stimulus_trace")
     return Regressor(
         kind=table.kind,
-        name=table.name or table.kind,
-        prior_scale=table.prior_scale or PRIOR_SCALES[table.kind],
-        column=(table.column or main_stimulus) if table.kind == "stimulus" else None,
+        name=table.name or (table.column if table.kind == "column" else None) or table.kind,
+        prior_scale=table.prior_scale or prior_scale,
+        column=table.column or (main_stimulus if of_stimulus else None),
         scale=1.0 if table.scale is None else table.scale,
+        decay=table.decay,
+        count=table.count or 1,
+        trials=table.trials or 1.0,
+        outcome=table.outcome or "any",
     )
 
 

@@ -3,11 +3,12 @@
 What a task means once read is ``tasks/task.py``; how the two meet is ``tasks/load.py``.
 """
 
+import math
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from glmhmm_core.tasks.task import RegressorKind
+from glmhmm_core.tasks.task import CountedOutcome, RegressorKind
 from glmhmm_core.toml_table import TomlTable
 
 Text = Annotated[str, Field(min_length=1)]
@@ -133,20 +134,64 @@ class StimulusTable(TomlTable):
         return self
 
 
+#: Keys that each kind of regressor takes beside kind, name and prior_scale; "!" where it needs
+#: them. A decay is half_life or tau.
+_KEYS: dict[RegressorKind, tuple[str, ...]] = {
+    "stimulus": ("column", "scale"),
+    "column": ("column!", "scale"),
+    "previous_value": ("column!", "scale"),
+    "stimulus_trace": ("column", "scale", "decay!"),
+    "choice_trace": ("decay!", "outcome"),
+    "outcome_trace": ("decay!",),
+    "choice_lags": ("count!", "outcome"),
+    "outcome_lags": ("count!",),
+    "session_time": ("trials!",),
+    "session_cosines": ("trials!", "count!"),
+}
+
+
 class RegressorTable(TomlTable):
-    """``[[regressors]]``: kind, name, and for a stimulus its column and scale."""
+    """``[[regressors]]`` and ``[[transition_regressors]]``: kind, name, and what the kind takes.
+
+    The memory of a trace is its ``half_life`` or its time constant ``tau``, in trials.
+    """
 
     kind: RegressorKind
     name: Text | None = None
     column: Text | None = None
     scale: Number | None = None
+    half_life: Positive | None = None
+    tau: Positive | None = None
+    count: Annotated[int | None, Field(ge=1)] = None
+    trials: Positive | None = None
+    outcome: CountedOutcome | None = None
     prior_scale: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
-    def _stimulus_only(self) -> "RegressorTable":
-        if self.kind != "stimulus" and (self.column, self.scale) != (None, None):
-            raise ValueError("'column' and 'scale' are for the kind stimulus")
+    def _keys_of_the_kind(self) -> "RegressorTable":
+        takes = {key.rstrip("!") for key in _KEYS.get(self.kind, ())}
+        given = {
+            "decay" if key in ("half_life", "tau") else key: key
+            for key in ("column", "scale", "half_life", "tau", "count", "trials", "outcome")
+            if getattr(self, key) is not None
+        }
+        for what, key in given.items():
+            if what not in takes:
+                raise ValueError(f"{key!r} is not for the kind {self.kind}")
+        for key in _KEYS.get(self.kind, ()):
+            if key.endswith("!") and key[:-1] not in given:
+                needed = "'half_life' or 'tau'" if key == "decay!" else repr(key[:-1])
+                raise ValueError(f"the kind {self.kind} needs {needed}")
+        if self.half_life is not None and self.tau is not None:
+            raise ValueError("give 'half_life' or 'tau', not both")
         return self
+
+    @property
+    def decay(self) -> float | None:
+        """Share that a trial leaves of the trace."""
+        if self.tau is not None:
+            return math.exp(-1 / self.tau)
+        return None if self.half_life is None else 0.5 ** (1 / self.half_life)
 
 
 class MaskTable(TomlTable):
@@ -191,4 +236,5 @@ class TaskFile(TomlTable):
     labels: dict[Text, Text] = Field(default_factory=dict)
     stimuli: Annotated[tuple[StimulusTable, ...], Field(min_length=1, strict=False)]
     regressors: Annotated[tuple[RegressorTable, ...], Field(min_length=1, strict=False)]
+    transition_regressors: Annotated[tuple[RegressorTable, ...], Field(strict=False)] = ()
     rules: Annotated[tuple[RuleTable, ...], Field(strict=False)] = ()

@@ -8,22 +8,59 @@ from typing import Literal
 
 import numpy as np
 
-RegressorKind = Literal["stimulus", "bias", "previous_choice", "wsls", "previous_choice_outcome"]
+RegressorKind = Literal[
+    "stimulus",
+    "bias",
+    "previous_choice",
+    "wsls",
+    "previous_choice_outcome",
+    "previous_outcome",
+    "choice_lags",
+    "outcome_lags",
+    "choice_trace",
+    "outcome_trace",
+    "stimulus_trace",
+    "column",
+    "previous_value",
+    "session_time",
+    "session_cosines",
+]
+#: Which choices a lag or a trace of choices counts, by their outcome: any, those rewarded, those
+#: not rewarded, or all with the sign of their outcome (of two choices: the side that was correct).
+CountedOutcome = Literal["any", "rewarded", "unrewarded", "signed"]
 #: A code as it stands in the data: text, or a number (a truth value is 0 or 1).
 Code = str | float
 
 #: Standard deviation of a weight's Gaussian prior where the task names none, by kind: wide for
 #: the stimulus, whose weight a narrow prior shrinks, narrow for history.
-PRIOR_SCALES: dict[RegressorKind, float] = {
-    "stimulus": 10.0,
-    "bias": 3.0,
-    "previous_choice": 2.0,
-    "wsls": 2.0,
-    "previous_choice_outcome": 2.0,
-}
+PRIOR_SCALES: dict[RegressorKind, float] = {"stimulus": 10.0, "bias": 3.0}
+#: The same for all other kinds, and for every weight of a transition regressor.
+PRIOR_SCALE = 2.0
 
-#: Regressors that need the outcome of earlier trials.
-OUTCOME_KINDS: tuple[RegressorKind, ...] = ("wsls", "previous_choice_outcome")
+#: Regressors whose value is the outcome of earlier trials, or has its sign.
+OUTCOME_KINDS: tuple[RegressorKind, ...] = (
+    "wsls",
+    "previous_choice_outcome",
+    "previous_outcome",
+    "outcome_lags",
+    "outcome_trace",
+)
+#: Regressors whose value is the code of earlier choices: one column per non-baseline choice.
+CHOICE_KINDS: tuple[RegressorKind, ...] = (
+    "previous_choice",
+    "previous_choice_outcome",
+    "choice_lags",
+    "choice_trace",
+)
+#: Regressors made of earlier choices and outcomes: a simulation has to feed them back.
+HISTORY_KINDS: tuple[RegressorKind, ...] = tuple(dict.fromkeys((*CHOICE_KINDS, *OUTCOME_KINDS)))
+#: Regressors that are a column's value on the trial itself.
+PRESENT_KINDS: tuple[RegressorKind, ...] = ("stimulus", "column")
+#: Columns of every trial table that regressors may be of, beside stimuli and extras.
+COMMON_COLUMNS: dict[RegressorKind, tuple[str, ...]] = {
+    "column": ("block",),
+    "previous_value": ("block", "response_time"),
+}
 
 
 @dataclass(frozen=True)
@@ -78,9 +115,23 @@ class ResponseTime:
 
 @dataclass(frozen=True)
 class Regressor:
-    """One regressor of the design; ``previous_choice`` is several columns for C > 2 choices.
+    """One regressor of the design; some kinds are several columns, such as lags.
 
-    The value of a stimulus is ``column * scale``: fixed numbers, never statistics of the data.
+    Attributes
+    ----------
+    kind, name, prior_scale
+        What it is, what it is called, and the standard deviation of its weight's prior.
+    column, scale
+        Of a stimulus or another column: its value is ``column * scale``, fixed numbers, never
+        statistics of the data.
+    decay
+        Of a trace: the share that a trial leaves of it, between 0 and 1.
+    count
+        Number of lags or of cosines.
+    trials
+        Of session time: trials that are one unit; of session cosines: trials that they cover.
+    outcome
+        Of lags and traces of choices: which choices count.
     """
 
     kind: RegressorKind
@@ -88,6 +139,15 @@ class Regressor:
     prior_scale: float
     column: str | None = None
     scale: float = 1.0
+    decay: float | None = None
+    count: int = 1
+    trials: float = 1.0
+    outcome: CountedOutcome = "any"
+
+    @property
+    def needs_outcome(self) -> bool:
+        """Whether its value depends on the outcome of earlier trials."""
+        return self.kind in OUTCOME_KINDS or self.outcome != "any"
 
 
 @dataclass(frozen=True)
@@ -174,8 +234,9 @@ class Task:
         Further columns of the trial table.
     rules
         Inclusion rules, applied in this order.
-    regressors
-        Emission regressors, in the order of the design's columns.
+    regressors, transition_regressors
+        Regressors of the choice in the order of the design's columns, and those that a study
+        may let the transitions between states depend on.
     source
         The file it came from, for messages.
     """
@@ -199,6 +260,7 @@ class Task:
     extras: tuple[Extra, ...]
     rules: tuple[Rule, ...]
     regressors: tuple[Regressor, ...]
+    transition_regressors: tuple[Regressor, ...] = ()
     source: str = field(default="", repr=False, compare=False)
 
     @property
@@ -223,7 +285,7 @@ class Task:
     @property
     def needed_columns(self) -> tuple[str, ...]:
         """Those of ``source_columns`` that a session cannot do without."""
-        used = {regressor.column for regressor in self.regressors}
+        used = {regressor.column for regressor in self.all_regressors}
         names = [self.choice_column]
         names += [source for stimulus in self.stimuli for source in stimulus.sources]
         names += [self.feedback_column] if self.feedback_column and self.needs_feedback else []
@@ -235,12 +297,18 @@ class Task:
     def needs_feedback(self) -> bool:
         """Whether something is computed from the recorded outcomes."""
         asked = any(isinstance(r, MaskUnless) and r.column == "feedback" for r in self.rules)
-        return asked or any(r.kind in OUTCOME_KINDS for r in self.regressors)
+        return asked or any(r.needs_outcome for r in self.all_regressors)
 
     @property
     def needs_block(self) -> bool:
-        """Whether a rule is about blocks."""
-        return any(isinstance(r, SessionBlocks | KeepBlocks) for r in self.rules)
+        """Whether a rule or a regressor is about blocks."""
+        ruled = any(isinstance(r, SessionBlocks | KeepBlocks) for r in self.rules)
+        return ruled or any(r.column == "block" for r in self.all_regressors)
+
+    @property
+    def all_regressors(self) -> tuple[Regressor, ...]:
+        """Regressors of the choice and of the transitions."""
+        return self.regressors + self.transition_regressors
 
     @property
     def stimulus_column(self) -> str:
@@ -253,17 +321,28 @@ class Task:
         return self.stimuli[0].label
 
     def columns_of(self, regressor: Regressor) -> tuple[str, ...]:
-        """Names of the design columns of one regressor: one, or one per non-baseline choice."""
-        per_choice = regressor.kind in ("previous_choice", "previous_choice_outcome")
-        if per_choice and self.num_classes > 2:
+        """Names of the design columns of one regressor.
+
+        Kinds of choices have one per non-baseline choice where there are more than two; lags
+        and cosines one, or one such group, per lag or cosine, counted from 1.
+        """
+        names = [regressor.name]
+        if regressor.kind in ("choice_lags", "outcome_lags", "session_cosines"):
+            names = [f"{regressor.name}_{i + 1}" for i in range(regressor.count)]
+        if regressor.kind in CHOICE_KINDS and self.num_classes > 2:
             others = [n for c, n in enumerate(self.choices) if c != self.baseline_class_idx]
-            return tuple(f"{regressor.name}_{name}" for name in others)
-        return (regressor.name,)
+            names = [f"{name}_{other}" for name in names for other in others]
+        return tuple(names)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """Names of the M design columns, in order."""
         return tuple(name for r in self.regressors for name in self.columns_of(r))
+
+    @property
+    def transition_names(self) -> tuple[str, ...]:
+        """Names of the D columns of the transition regressors, in order."""
+        return tuple(name for r in self.transition_regressors for name in self.columns_of(r))
 
     @property
     def stimulus_features(self) -> tuple[str, ...]:
@@ -274,3 +353,10 @@ class Task:
     def prior_scales(self) -> np.ndarray:
         """Prior standard deviation of each design column's weights, float64 (M,)."""
         return np.array([r.prior_scale for r in self.regressors for _ in self.columns_of(r)])
+
+    @property
+    def transition_scales(self) -> np.ndarray:
+        """Prior standard deviation of each transition regressor's weights, float64 (D,)."""
+        return np.array(
+            [r.prior_scale for r in self.transition_regressors for _ in self.columns_of(r)]
+        )

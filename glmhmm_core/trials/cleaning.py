@@ -6,7 +6,7 @@ from functools import partial
 
 import polars as pl
 
-from glmhmm_core.tasks.task import Task
+from glmhmm_core.tasks.task import PRESENT_KINDS, Task
 from glmhmm_core.trials.report import ReportRow, report_frame
 from glmhmm_core.trials.rules import Ruled, apply_rule, drop_sessions, drop_subject, mask
 
@@ -44,8 +44,9 @@ def clean(
 
     Notes
     -----
-    A chain trial whose stimulus is unknown is masked: its regressors cannot be computed, but its
-    choice is still the history of the next trials.
+    A chain trial whose stimulus, or another column that a regressor takes the present value of,
+    is unknown is masked: its regressors cannot be computed, but its choice is still the history
+    of the next trials.
     """
     table = trials.with_columns(in_chain=pl.lit(True), masked=pl.lit(False))
     report: list[ReportRow] = []
@@ -96,7 +97,8 @@ def _drop_chainless(trials: pl.DataFrame) -> Ruled:
 
 def _mask_unknown_stimuli(trials: pl.DataFrame, task: Task) -> Ruled:
     rows: list[ReportRow] = []
-    for column in dict.fromkeys(r.column for r in task.regressors if r.column is not None):
+    present = [r.column for r in task.all_regressors if r.kind in PRESENT_KINDS]
+    for column in dict.fromkeys(column for column in present if column is not None):
         where = pl.col(column).is_null()
         trials, more = mask(trials, where, f"{column} is unknown", "unknown_stimulus")
         rows += more

@@ -128,6 +128,37 @@ def test_wsls_of_three_choices_is_refused_with_a_way_out(task_file):
     assert len(way_out.feature_names) == 3
 
 
+def test_lags_cosines_and_columns_have_names_of_their_own(task_file):
+    task = load_task(
+        task_file(
+            THREE
+            + """
+            [[regressors]]
+            kind = "choice_lags"
+            count = 2
+            [[transition_regressors]]
+            kind = "session_cosines"
+            name = "early"
+            trials = 50
+            count = 2
+            [[transition_regressors]]
+            kind = "column"
+            column = "laser"
+            prior_scale = 0.5
+            [[transition_regressors]]
+            kind = "stimulus"
+            [extras]
+            laser = "laser_on"
+            """
+        )
+    )
+    lags = [f"choice_lags_{i}_{side}" for i in (1, 2) for side in ("left", "right")]
+    assert task.feature_names == ("stimulus", *lags)
+    assert task.transition_names == ("early_1", "early_2", "laser", "stimulus")
+    np.testing.assert_array_equal(task.transition_scales, [2, 2, 0.5, 2])
+    assert "laser_on" in task.needed_columns
+
+
 UNKNOWN_KEYS = [
     ('title = "a task"', 'title = "a task"\nregresors = []', "regressors"),
     ('choice = "choice"', 'choice = "choice"\nfeedbak = "f"', "feedback"),
@@ -161,7 +192,31 @@ MISFITS = [
     ("column = 'evidence'", "plus = 'a'", "give 'column', or 'plus' and 'minus'"),
     ("column = 'evidence'", "column = 'a'\nmissing = 0", "difference of two"),
     ("name = 'evidence'", "name = 'block'", "cannot be called 'block'"),
-    ("kind = 'stimulus'", "kind = 'bias'\nscale = 2", "for the kind stimulus"),
+    ("kind = 'stimulus'", "kind = 'bias'\nscale = 2", "'scale' is not for the kind bias"),
+    ("kind = 'stimulus'", "kind = 'choice_trace'", "needs 'half_life' or 'tau'"),
+    ("kind = 'stimulus'", "kind = 'choice_trace'\ntau = 1\nhalf_life = 2", "not both"),
+    ("kind = 'stimulus'", "kind = 'choice_trace'\ntau = 0", "greater than 0"),
+    ("kind = 'stimulus'", "kind = 'choice_lags'", "needs 'count'"),
+    ("kind = 'stimulus'", "kind = 'column'", "needs 'column'"),
+    ("kind = 'stimulus'", "kind = 'column'\ncolumn = 'response_time'", "no column of numbers"),
+    ("kind = 'stimulus'", "kind = 'column'\ncolumn = 'block'", "columns.block"),
+    (
+        "kind = 'stimulus'",
+        "kind = 'previous_value'\ncolumn = 'response_time'",
+        "columns.response_time",
+    ),
+    ("kind = 'stimulus'", "kind = 'outcome_trace'\ntau = 2", "needs the outcome"),
+    ("kind = 'stimulus'", "kind = 'choice_lags'\ncount = 2\noutcome = 'rewarded'", "needs the out"),
+    (
+        "kind = 'stimulus'",
+        "kind = 'bias'\n[[transition_regressors]]\nkind = 'bias'",
+        "the chain has its own",
+    ),
+    (
+        "kind = 'stimulus'",
+        "kind = 'bias'\n" + 2 * "[[transition_regressors]]\nkind = 'choice_trace'\ntau = 2\n",
+        "two transition regressors",
+    ),
     ("kind = 'stimulus'", "kind = 'stimulus'\ncolumn = 'elsewhere'", "no column of numbers"),
     ("kind = 'stimulus'", "kind = 'stimulus'\nprior_scale = 0", "greater than 0"),
     ("kind = 'stimulus'", "kind = 'bias'\n[[regressors]]\nkind = 'bias'", "called 'bias'"),
@@ -239,5 +294,8 @@ def test_what_the_built_in_file_shows_as_a_comment_can_be_said(task_file):
     assert len(own.rules) == 5
     assert own.stimuli[0].range == (-1, 1)
     assert own.regressors[0].prior_scale == 10
+    cosines = [f"session_cosines_{i}" for i in (1, 2, 3)]
+    assert own.transition_names == ("choice_trace", *cosines)
+    assert own.transition_regressors[0].decay ** 4 == pytest.approx(0.5)
     assert [extra.is_text for extra in own.extras] == [False, True]
     assert own.response_time is not None
