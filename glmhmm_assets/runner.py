@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.launcher.base import WorkerStatus
 from dagster._core.utils import make_new_run_id
 from filelock import FileLock, Timeout
@@ -22,6 +21,7 @@ from glmhmm_assets.definitions import build_defs
 from glmhmm_assets.defs.population import NAME as POPULATION
 from glmhmm_assets.defs.population import is_due
 from glmhmm_assets.following import follow
+from glmhmm_assets.interrupting import execute
 from glmhmm_assets.launcher import BY_HAND_TAG, by_hand_lock
 from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags
 from glmhmm_assets.resources.session_files import is_being_written, scan_sessions
@@ -138,9 +138,10 @@ def _materialize(
     for stretch, selection in steps:
         run_id = make_new_run_id()
         with follow(instance, run_id, console, study.name):
-            result = job.execute_in_process(
-                run_id=run_id,
-                instance=instance,
+            result = execute(
+                job,
+                instance,
+                run_id,
                 asset_selection=selection,
                 tags={
                     **range_tags(stretch, stretch),
@@ -149,17 +150,9 @@ def _materialize(
                     "dagster/max_retries": "0",  # nobody but a person starts it again
                 },
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                raise_on_error=False,
             )
         events += result.all_events
-        if any(_is_interrupt(event) for event in result.all_events):
-            raise KeyboardInterrupt  # which Dagster has turned into a failed step
     return events
-
-
-def _is_interrupt(event: dg.DagsterEvent) -> bool:
-    error = event.step_failure_data.error if event.is_step_failure else None
-    return error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__
 
 
 def _message(event: dg.DagsterEvent) -> str:
