@@ -1,37 +1,53 @@
-"""The last stage: every fitted model gets its run in MLflow, linked both ways.
+"""The last stages: what was fitted and judged gets its runs in MLflow, linked both ways.
 
-It is apart from the fits, so that a store that does not answer loses none of them and this asset
-alone is run again.
+They are apart from the fits, so that a store that does not answer loses none of them and these
+assets alone are run again.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from glmhmm_assets.per_subject import subject_asset
+from glmhmm_assets.defs.checks import shown_fit
+from glmhmm_assets.defs.cohort import when_parents_change
+from glmhmm_assets.defs.findings import TABLES, findings
+from glmhmm_assets.per_subject import code_version, subject_asset
 from glmhmm_assets.resources.tracker import MlflowTracker
 from glmhmm_assets.study import Study
+
+if TYPE_CHECKING:
+    from glmhmm_assets.resources.logged_model import LoggedModel
+    from glmhmm_core.fitting.result import SubjectFits
 
 #: Pictures that compare all models of a subject; the others show one of them.
 ALL_MODELS = ("em_traces", "heldout_bits")
 ONE_MODEL = ("weights", "transition_matrix", "session_posteriors", "psychometrics")
+ROOMS = ("comparison", "fitting")
 
 
 def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
     """Build the study's ``fit_tracking`` asset."""
+    # A table that is not there yet, or of a run that did not make it, is not waited for.
+    lenient = {"allow_missing_partitions": True}
+    tables = {name: dg.AssetIn([study.name, name], metadata=lenient) for name in TABLES}
 
     @dg.asset(
-        **subject_asset(study, kinds={"mlflow"}, rooms=("comparison", "fitting")),
+        **subject_asset(study, kinds={"mlflow"}, rooms=ROOMS),
+        ins={"subject_fits": dg.AssetIn([study.name, "subject_fits"]), **tables},
         deps=[[study.name, name] for name in (*ALL_MODELS, *ONE_MODEL)],
     )
     def fit_tracking(
-        context: dg.AssetExecutionContext, subject_fits: dict[str, Any], tracker: MlflowTracker
+        context: dg.AssetExecutionContext,
+        subject_fits: dict[str, Any],
+        tracker: MlflowTracker,
+        **tables: dict[str, Any],
     ) -> None:
-        """One MLflow run per number of states, with parameters, scores, EM trace and figures.
+        """One MLflow run per model, with parameters, scores, EM trace, tables and figures.
 
-        A subject whose fit did not change keeps its runs; a new fit marks the old ones
-        superseded. Materialize this asset alone after MLflow was away.
+        A subject whose fit did not change keeps its runs, and what was made of the fit is
+        brought up to date; a new fit marks the old runs superseded. Materialize this asset
+        alone after MLflow was away.
         """
         from glmhmm_core.fitting.result import Excluded
 
@@ -45,9 +61,12 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
                     facts = {**done, "excluded": fits.reason}
                     context.add_asset_metadata(facts, partition_key=subject)
                     continue
-                numbers = [fit.num_states for fit in fits.fits]
-                runs = store.log(fits, origin, _figures(study, subject, numbers))
-                links = {f"mlflow_K{k}": dg.MetadataValue.url(run.url) for k, run in runs.items()}
+                there = {name: table.get(subject) for name, table in tables.items()}
+                runs = store.log(subject, _models(study, fits, there), origin)
+                links = {
+                    f"mlflow_{_short(*key)}": dg.MetadataValue.url(run.url)
+                    for key, run in runs.items()
+                }
                 context.add_asset_metadata(
                     {
                         **done,
@@ -62,15 +81,79 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
     return fit_tracking
 
 
-def _figures(study: Study, subject: str, numbers: list[int]) -> dict[int, list[Path]]:
-    """Sort a subject's picture files by the model that they belong to."""
+def _models(study: Study, fits: "SubjectFits", tables: dict[str, Any]) -> "list[LoggedModel]":
+    """Everything that was fitted to a subject, with what was made of it."""
+    from glmhmm_assets.resources.model_run import logged_fit
+    from glmhmm_core.comparison.scores import model_name
+
+    shown = shown_fit(study, fits)
+    return [
+        logged_fit(
+            fits,
+            fit,
+            findings(
+                tables,
+                (model_name(fit), fit.num_states),
+                _figures(study, fits.subject, fit is shown),
+                fit is shown,
+            ),
+        )
+        for fit in fits.fits
+    ]
+
+
+def _short(model: str, num_states: int) -> str:
+    """A model in the name of its link: "K3" of a GLM-HMM."""
+    if model in ("glm", "glmhmm"):
+        return f"K{num_states}"
+    return model if num_states == 1 else f"{model}_K{num_states}"
+
+
+def _figures(study: Study, subject: str, shown: bool) -> list[Path]:
+    """Pick a subject's picture files that belong to a model."""
     folder = study.storage / "figures" / subject
-    shown = max((k for k in numbers if k <= study.figures.num_states), default=min(numbers))
-    return {
-        k: [
-            file
-            for name in (*ALL_MODELS, *(ONE_MODEL if k == shown else ()))
-            if (file := folder / f"{name}.png").exists()
-        ]
-        for k in numbers
-    }
+    names = (*ALL_MODELS, *(ONE_MODEL if shown else ()))
+    return [file for name in names if (file := folder / f"{name}.png").exists()]
+
+
+def build_cohort_tracking(study: Study) -> dg.AssetsDefinition:
+    """Build the study's ``cohort_tracking`` asset."""
+
+    @dg.asset(
+        key_prefix=study.name,
+        group_name=study.name,
+        automation_condition=when_parents_change(),
+        code_version=code_version(*ROOMS),
+        kinds={"mlflow"},
+        ins={
+            name: dg.AssetIn(key=[study.name, name]) for name in ("state_choice", "cohort_summary")
+        },
+        deps=[[study.name, "cohort_figures"]],
+    )
+    def cohort_tracking(
+        context: dg.AssetExecutionContext,
+        state_choice: Any,
+        cohort_summary: Any,
+        tracker: MlflowTracker,
+    ) -> None:
+        """The cohort's number of states as an MLflow run: gains, reason, tables and figures.
+
+        It has the subject ``cohort``. As for subjects, an older choice is marked superseded.
+        """
+        from glmhmm_assets.resources.cohort_run import COHORT, logged_choice
+        from glmhmm_core.comparison.selection import SelectionRule
+        from glmhmm_core.fitting.result import Excluded
+
+        origin = tracker.origin(study.name, study.task, context.run.run_id)
+        with tracker.open(study.name, "cohort_tracking") as store:
+            if isinstance(state_choice, Excluded):
+                store.supersede(COHORT, f"left out: {state_choice.reason}")
+                context.add_output_metadata({"excluded": state_choice.reason})
+                return
+            figures = sorted((study.storage / "cohort" / "figures" / study.name).glob("*.png"))
+            model = logged_choice(state_choice, cohort_summary, SelectionRule(), figures)
+            ((_, run),) = store.log(COHORT, [model], origin).items()
+            url = dg.MetadataValue.url(run.url)
+            context.add_output_metadata({"mlflow": url, "new": not run.reused})
+
+    return cohort_tracking

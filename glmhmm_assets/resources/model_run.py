@@ -1,69 +1,67 @@
-"""What an MLflow run says about one fitted model: parameters, metrics, tags and its description.
+"""What the MLflow run of a GLM-HMM says: parameters, metrics, tags and its description.
 
-Plain functions of a fit and of where it came from; nothing here imports MLflow or opens a store.
+Plain functions of a fit; nothing here imports MLflow or opens a store.
 """
 
 from __future__ import annotations
 
 import hashlib
-import subprocess
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import numpy as np
+
+from glmhmm_assets.resources.logged_model import Findings, LoggedModel, known
 
 if TYPE_CHECKING:
     from glmhmm_core.fitting.result import FitResult, SubjectFits
     from glmhmm_core.fitting.specification import Specification
 
-PACKAGES = ("glmhmm_core", "glmhmm_assets")
 
+def logged_fit(
+    fits: SubjectFits, fit: FitResult, findings: Findings, asset: str = "subject_fits"
+) -> LoggedModel:
+    """One of a subject's models, for its run.
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a fit came from.
-
-    Attributes
+    Parameters
     ----------
-    study, task
-        Names of the study and of its task.
-    dagster_url
-        Address of the Dagster pages.
-    dagster_run_id
-        The Dagster run that logs the fit.
+    fits, fit
+        The subject's models, and the one.
+    findings
+        What was made of it.
+    asset
+        Asset of the graph that made it.
     """
+    from glmhmm_core.comparison.scores import model_name
+    from glmhmm_core.fitting.store import save_fits
 
-    study: str
-    task: str
-    dagster_url: str
-    dagster_run_id: str
+    return LoggedModel(
+        subject=fits.subject,
+        model=model_name(fit),
+        num_states=fit.num_states,
+        fingerprint=fits.fingerprint,
+        about=_about(fits, fit),
+        asset=asset,
+        params=run_params(fits, fit),
+        metrics=run_metrics(fit),
+        tags={
+            "data_hash": data_hash(fit),
+            "population_fingerprint": fits.population or "none",
+        },
+        traces={"em_objective": fit.log_probability.tolist()},
+        files={"fit.npz": partial(save_fits, fits=replace(fits, fits=(fit,)))},
+        findings=findings,
+    )
 
-    @property
-    def run_url(self) -> str:
-        """The Dagster run."""
-        return f"{self.dagster_url}/runs/{self.dagster_run_id}"
 
-    def fit_url(self, subject: str) -> str:
-        """Give the page of the subject's fit among the partitions of its asset."""
-        return (
-            f"{self.dagster_url}/assets/{self.study}/subject_fits"
-            f"?view=partitions&partition={quote(subject)}"
-        )
-
-
-def run_params(fits: SubjectFits, fit: FitResult, origin: Origin) -> dict[str, str]:
-    """Everything that was decided before the fit: data, model, priors, search.
+def run_params(fits: SubjectFits, fit: FitResult) -> dict[str, str]:
+    """Everything that was decided before the fit: model, priors, search.
 
     Hashes are tags alone: MLflow's comparisons plot parameters, and hashes say nothing there.
     """
     settings = fit.settings
     return {
-        "study": origin.study,
-        "task": origin.task,
-        "subject": fits.subject,
-        "num_states": str(fit.num_states),
         "choices": ", ".join(fits.choice_names),
         "baseline_choice": fits.choice_names[fit.baseline_class_idx],
         "regressors": ", ".join(fit.emission_names),
@@ -115,42 +113,16 @@ def run_metrics(fit: FitResult) -> dict[str, float]:
             "own_optimum_chosen": own.chosen,
             "ambiguous_optimum": own.ambiguous,
         }
-    return {name: float(value) for name, value in values.items() if value is not None}
+    return known(values)
 
 
-def run_tags(
-    fits: SubjectFits, fit: FitResult, origin: Origin, code: CodeVersion
-) -> dict[str, str]:
-    """Name what runs are found and filtered by, and the way back to Dagster."""
-    return {
-        "study": origin.study,
-        "subject": fits.subject,
-        "num_states": str(fit.num_states),
-        "fingerprint": fits.fingerprint,
-        "data_hash": data_hash(fit),
-        "population_fingerprint": fits.population or "none",
-        "superseded": "false",
-        "git_commit": code.commit,
-        "git_dirty": code.dirty,
-        "dagster_run_id": origin.dagster_run_id,
-        "dagster_run_url": origin.run_url,
-        "dagster_fit_url": origin.fit_url(fits.subject),
-        "mlflow.source.name": "glmhmm",
-        "mlflow.source.git.commit": code.commit,
-        "mlflow.note.content": _note(fits, fit, origin),
-    }
-
-
-def _note(fits: SubjectFits, fit: FitResult, origin: Origin) -> str:
-    """Return the run's description; MLflow shows links in it, but not in tags."""
+def _about(fits: SubjectFits, fit: FitResult) -> str:
     sessions = len(np.unique(fit.session_ids))
     outcome = "converged" if fit.converged else "**not converged**"
     return (
-        f"GLM-HMM with {fit.num_states} state{'s'[: fit.num_states > 1]} of **{fits.subject}** "
-        f"in study **{origin.study}**: {fit.num_choices} choices in {sessions} sessions, "
-        f"{outcome} after {fit.num_iterations} iterations.\n\n"
-        f"In Dagster: [this subject's fit]({origin.fit_url(fits.subject)}), "
-        f"[the run that logged it]({origin.run_url})."
+        f"GLM-HMM with {fit.num_states} state{'s'[: fit.num_states > 1]} of **{fits.subject}**: "
+        f"{fit.num_choices} choices in {sessions} sessions, {outcome} after "
+        f"{fit.num_iterations} iterations."
     )
 
 
@@ -173,37 +145,8 @@ def _scales(model: Specification) -> str:
 
 def _heldout_log_likelihood(fit: FitResult) -> float | None:
     """Nats per held-out trial over all folds together; None without folds."""
-    trials = sum(fold.test_trial_count for fold in fit.cv_metrics)
-    if not trials:
+    folds = [fold for fold in fit.cv_metrics if fold.test_trial_count]
+    if not folds:
         return None
-    folds = fit.cv_metrics
-    return sum(f.test_log_likelihood_per_trial * f.test_trial_count for f in folds) / trials
-
-
-@dataclass(frozen=True)
-class CodeVersion:
-    """Commit of the code that runs and whether its files differ from it, or ``unknown``."""
-
-    commit: str = "unknown"
-    dirty: str = "unknown"
-
-
-def code_version(root: Path = Path(__file__).parents[2]) -> CodeVersion:
-    """Ask git about the packages' own files; a copy installed outside a clone is ``unknown``.
-
-    Only the packages count as dirty: study files and results beside them change all the time.
-    """
-
-    def git(*args: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(root), *args], capture_output=True, text=True, check=True, timeout=20
-        )
-        return done.stdout.strip()
-
-    try:
-        # An environment inside somebody else's repository must not claim that one's commit.
-        git("ls-files", "--error-unmatch", f"{PACKAGES[0]}/__init__.py")
-        changes = git("status", "--porcelain", "--", *PACKAGES)
-        return CodeVersion(git("rev-parse", "HEAD"), "true" if changes else "false")
-    except (OSError, subprocess.SubprocessError):
-        return CodeVersion()
+    trials = [fold.test_trial_count for fold in folds]
+    return float(np.average([f.test_log_likelihood_per_trial for f in folds], weights=trials))

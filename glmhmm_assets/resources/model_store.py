@@ -8,25 +8,18 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from glmhmm_assets.resources.model_run import (
-    Origin,
-    code_version,
-    run_metrics,
-    run_params,
-    run_tags,
-)
+from glmhmm_assets.resources.logged_model import Findings, LoggedModel
+from glmhmm_assets.resources.origin import Origin, code_version
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Run
     from mlflow.tracking import MlflowClient
-
-    from glmhmm_core.fitting.result import FitResult, SubjectFits
 
 #: Opens MLflow's pages for training runs; without it they come up in their mode for chat traces.
 WORKFLOW = "workflowType=machine_learning"
@@ -34,7 +27,7 @@ WORKFLOW = "workflowType=machine_learning"
 
 @dataclass(frozen=True)
 class ModelRun:
-    """An MLflow run of one fitted model; ``reused`` when it was there already."""
+    """An MLflow run of one model; ``reused`` when it was there already."""
 
     run_id: str
     url: str
@@ -42,10 +35,13 @@ class ModelRun:
 
 
 class ModelStore:
-    """One study's experiment."""
+    """One study's experiment, as one stage of the graph writes to it.
 
-    def __init__(self, client: MlflowClient, experiment_id: str, pages: str) -> None:
-        self._client, self.experiment_id = client, experiment_id
+    Stages do not touch one another's runs: each supersedes those that it logged itself.
+    """
+
+    def __init__(self, client: MlflowClient, experiment_id: str, pages: str, stage: str) -> None:
+        self._client, self.experiment_id, self._stage = client, experiment_id, stage
         self._runs_page = f"{pages}/#/experiments/{experiment_id}/runs"
         self._code = code_version()
 
@@ -55,102 +51,151 @@ class ModelStore:
         return f"{self._runs_page}?searchFilter={quote(query, safe='')}&{WORKFLOW}"
 
     def log(
-        self, fits: SubjectFits, origin: Origin, figures: Mapping[int, Sequence[Path]]
-    ) -> dict[int, ModelRun]:
+        self, subject: str, models: Sequence[LoggedModel], origin: Origin
+    ) -> dict[tuple[str, int], ModelRun]:
         """Give every model of a subject its run, and mark the subject's older runs superseded.
 
-        A run of the same fingerprint that was finished is taken as it is, so that doing this
-        again changes nothing; what a killed attempt left half written does not count.
+        A finished run of the same fingerprint is taken as it is, but for its findings, so that
+        doing this again changes nothing; what a killed attempt left half written does not count.
 
         Parameters
         ----------
-        fits
-            The subject's models.
+        subject
+            Whose models they are.
+        models
+            All that the subject has now.
         origin
             Where they come from.
-        figures
-            Picture files that belong to the model with so many states.
 
         Returns
         -------
         runs
-            By number of states.
+            By model and number of states.
         """
+        before = self._runs_of(subject)
+        identity = ("model", "num_states", "fingerprint")
+        finished = {
+            tuple(run.data.tags[name] for name in identity): run
+            for run in reversed(before)  # of two with the same, the newest
+            if run.info.status == "FINISHED"
+        }
         runs = {}
-        for fit in fits.fits:
-            run_id = self._find(fits, fit)
-            reused = run_id is not None
-            if run_id is None:
-                run_id = self._write(fits, fit, origin, figures.get(fit.num_states, ()))
+        for model in models:
+            found = finished.get((model.model, str(model.num_states), model.fingerprint))
+            run_id = self._write(model, origin) if found is None else found.info.run_id
+            if found is not None:
+                self._find_out(run_id, model.findings, found.data.tags.get("findings"))
             url = f"{self._runs_page}/{run_id}?{WORKFLOW}"
-            runs[fit.num_states] = ModelRun(run_id, url, reused)
-        keep = frozenset(run.run_id for run in runs.values())
-        self.supersede(fits.subject, f"fingerprint {fits.fingerprint}", keep)
+            runs[model.key] = ModelRun(run_id, url, found is not None)
+        now = {model.key: f"fingerprint {model.fingerprint}" for model in models}
+        keep = {run.run_id for run in runs.values()}
+        for run in before:
+            if run.info.run_id in keep:
+                self._count_again(run)
+            else:
+                key = run.data.tags["model"], int(run.data.tags["num_states"])
+                self._retire(run, now.get(key, "a fit without this model"))
         return runs
 
-    def supersede(self, subject: str, by: str, keep: Collection[str] = ()) -> int:
-        """Mark a subject's runs superseded, all but those to keep; tell how many were marked.
+    def supersede(self, subject: str, by: str) -> int:
+        """Mark all of a subject's runs superseded; tell how many were marked."""
+        return sum(self._retire(run, by) for run in self._runs_of(subject))
 
-        A run to keep that was superseded counts again: its data came back (a file restored, a
-        correction undone). A run that a killed attempt left open is ended.
-        """
-        marked = 0
-        for run in self._search(f"tags.subject = '{subject}'"):
-            run_id, tags = run.info.run_id, run.data.tags
-            if run_id in keep:
-                if tags.get("superseded") != "false":
-                    self._client.set_tag(run_id, "superseded_by", "")
-                    self._client.set_tag(run_id, "superseded", "false")
-            elif tags.get("superseded") != "true":
-                if run.info.status == "RUNNING":
-                    self._client.set_terminated(run_id, "KILLED")
-                self._client.set_tag(run_id, "superseded_by", by)
-                # Last, so that an interrupted marking is done again.
-                self._client.set_tag(run_id, "superseded", "true")
-                marked += 1
-        return marked
+    def _count_again(self, run: Run) -> None:
+        """Undo that a run was superseded: its data came back (a restored file, say)."""
+        if run.data.tags.get("superseded") != "false":
+            self._client.set_tag(run.info.run_id, "superseded_by", "")
+            self._client.set_tag(run.info.run_id, "superseded", "false")
 
-    def _find(self, fits: SubjectFits, fit: FitResult) -> str | None:
-        """Find the finished run of this very fit."""
-        found = self._search(
-            f"tags.subject = '{fits.subject}' and tags.fingerprint = '{fits.fingerprint}' "
-            f"and tags.num_states = '{fit.num_states}' and attributes.status = 'FINISHED'"
-        )
-        return found[0].info.run_id if found else None
+    def _retire(self, run: Run, by: str) -> bool:
+        """Mark a run superseded, ending one that was left open; tell whether it was not yet."""
+        if run.data.tags.get("superseded") == "true":
+            return False
+        if run.info.status == "RUNNING":
+            self._client.set_terminated(run.info.run_id, "KILLED")
+        self._client.set_tag(run.info.run_id, "superseded_by", by)
+        # Last, so that an interrupted marking is done again.
+        self._client.set_tag(run.info.run_id, "superseded", "true")
+        return True
 
-    def _write(
-        self, fits: SubjectFits, fit: FitResult, origin: Origin, figures: Iterable[Path]
-    ) -> str:
+    def _write(self, model: LoggedModel, origin: Origin) -> str:
         """Write one run; it is FINISHED only once everything in it is."""
-        from mlflow.entities import Metric, Param
+        from mlflow.entities import Param
 
-        from glmhmm_core.fitting.store import save_fits
-
-        now = int(time.time() * 1000)
         run: Run = self._client.create_run(
-            self.experiment_id,
-            tags=run_tags(fits, fit, origin, self._code),
-            run_name=f"{fits.subject} K={fit.num_states}",
+            self.experiment_id, tags=self._tags(model, origin), run_name=model.name
         )
         run_id = run.info.run_id
-        metrics = [Metric(name, value, now, 0) for name, value in run_metrics(fit).items()]
-        metrics += [
-            Metric("em_objective", float(value), now, step)
-            for step, value in enumerate(fit.log_probability)
-        ]
-        params = [Param(name, value) for name, value in run_params(fits, fit, origin).items()]
+        metrics = [_metric(name, value) for name, value in model.metrics.items()]
+        for name, trace in model.traces.items():
+            metrics += [_metric(name, value, step) for step, value in enumerate(trace)]
+        said = {
+            "study": origin.study,
+            "task": origin.task,
+            "subject": model.subject,
+            "model": model.model,
+            "num_states": str(model.num_states),
+            **model.params,
+        }
+        params = [Param(name, value) for name, value in said.items()]
         self._client.log_batch(run_id, metrics=metrics, params=params)
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "fit.npz"
-            save_fits(file, replace(fits, fits=(fit,)))
-            self._client.log_artifact(run_id, str(file))
-        for figure in figures:
-            self._client.log_artifact(run_id, str(figure), "figures")
+            for name, write in model.files.items():
+                file = Path(folder) / name
+                write(file)
+                self._client.log_artifact(run_id, str(file))
+        self._find_out(run_id, model.findings, None)
         self._client.set_terminated(run_id, "FINISHED")
         return run_id
 
-    def _search(self, query: str) -> list[Run]:
-        """All runs of the experiment that match, newest first."""
+    def _find_out(self, run_id: str, findings: Findings, before: str | None) -> None:
+        """Give a run its findings, unless it has these very ones."""
+        digest = findings.digest()
+        if digest == before:
+            return
+        metrics = [_metric(name, value) for name, value in findings.metrics.items()]
+        self._client.log_batch(run_id, metrics=metrics)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, table in findings.tables.items():
+                file = Path(folder) / f"{name}.csv"
+                table.write_csv(file)
+                self._client.log_artifact(run_id, str(file), "tables")
+        for figure in findings.figures:
+            self._client.log_artifact(run_id, str(figure), "figures")
+        # Last, so that an interrupted update is done again.
+        self._client.set_tag(run_id, "findings", digest)
+
+    def _tags(self, model: LoggedModel, origin: Origin) -> dict[str, str]:
+        """Name what runs are found and filtered by, and the way back to Dagster.
+
+        MLflow shows links in a run's description, but not in tags.
+        """
+        link = origin.asset_url(model.asset, None if model.of_all else model.subject)
+        return {
+            "study": origin.study,
+            "stage": self._stage,
+            "subject": model.subject,
+            "model": model.model,
+            "num_states": str(model.num_states),
+            "fingerprint": model.fingerprint,
+            "superseded": "false",
+            "git_commit": self._code.commit,
+            "git_dirty": self._code.dirty,
+            "dagster_run_id": origin.dagster_run_id,
+            "dagster_run_url": origin.run_url,
+            "dagster_fit_url": link,
+            "mlflow.source.name": "glmhmm",
+            "mlflow.source.git.commit": self._code.commit,
+            "mlflow.note.content": (
+                f"Study **{origin.study}**. {model.about}\n\n"
+                f"In Dagster: [what made it]({link}), [the run that logged it]({origin.run_url})."
+            ),
+            **model.tags,
+        }
+
+    def _runs_of(self, subject: str) -> list[Run]:
+        """All runs of a subject that this stage logged, newest first."""
+        query = f"tags.subject = '{subject}' and tags.stage = '{self._stage}'"
         runs: list[Run] = []
         token: str | None = None
         while True:
@@ -159,3 +204,9 @@ class ModelStore:
             token = page.token
             if not token:
                 return runs
+
+
+def _metric(name: str, value: float, step: int = 0) -> Metric:
+    from mlflow.entities import Metric
+
+    return Metric(name, float(value), int(time.time() * 1000), step)

@@ -1,8 +1,8 @@
-"""The MLflow tracker: one experiment per study, one flat run per subject and number of states.
+"""The MLflow tracker: one experiment per study, one flat run per subject and model.
 
 What belongs here is which store is used, how it is opened, and what happens when it does not
 answer. How runs are found, written and superseded is in ``model_store``, what they say in
-``model_run``.
+``logged_model``.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import dagster as dg
 from pydantic import Field
 
-from glmhmm_assets.resources.model_run import Origin
 from glmhmm_assets.resources.model_store import ModelStore
+from glmhmm_assets.resources.origin import Origin
 from glmhmm_assets.study import dagster_home
 
 if TYPE_CHECKING:
@@ -104,8 +104,10 @@ class MlflowTracker(dg.ConfigurableResource):
         return client
 
     @contextlib.contextmanager
-    def open(self, experiment: str) -> Iterator[ModelStore]:
+    def open(self, experiment: str, stage: str = "fit_tracking") -> Iterator[ModelStore]:
         """Open a study's experiment, making it when it is new.
+
+        ``stage`` is the asset that writes to it: it supersedes runs of its own alone.
 
         Raises
         ------
@@ -117,7 +119,7 @@ class MlflowTracker(dg.ConfigurableResource):
         with self._explained():
             with self._alone():
                 experiment_id = self._experiment(client, experiment)
-            yield ModelStore(client, experiment_id, self.pages)
+            yield ModelStore(client, experiment_id, self.pages, stage)
 
     def _experiment(self, client: "MlflowClient", name: str) -> str:
         """Find or make the experiment; its artifacts' place is fixed when it is made."""
@@ -186,6 +188,7 @@ class MlflowTracker(dg.ConfigurableResource):
         """One message for a store that cannot be used; trying again at once would not help."""
         return dg.Failure(
             f"MLflow at {self.store_uri}: {problem}. No fit is lost: start MLflow again (`glmhmm "
-            "ui`, or whoever runs that server) and materialize fit_tracking alone.",
+            "ui`, or whoever runs that server) and materialize fit_tracking and cohort_tracking "
+            "alone.",
             allow_retries=False,
         )

@@ -10,6 +10,13 @@ from glmhmm_core.fitting.result import FitResult
 SAME_OPTIMUM = 1e-3
 
 
+def model_name(fit: FitResult) -> str:
+    """Which model it is, as tables and MLflow say it: "glm", "glmhmm", or "glmhmm_t"."""
+    if fit.num_states == 1:
+        return "glm"
+    return "glmhmm_t" if fit.transition_names else "glmhmm"
+
+
 def num_parameters(fit: FitResult) -> int:
     """Free parameters: initial law, transitions, and weights that are not frozen."""
     return fit.specification.num_parameters(fit.num_states)

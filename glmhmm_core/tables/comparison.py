@@ -64,7 +64,7 @@ def comparison_table(fits: SubjectFits, baselines: Sequence[BaselineFit[Any]]) -
 def _name(model: FitResult | BaselineFit[Any]) -> str:
     if isinstance(model, BaselineFit):
         return model.model
-    return "glm" if model.num_states == 1 else "glmhmm"
+    return scores.model_name(model)
 
 
 def _row(model: FitResult | BaselineFit[Any]) -> dict[str, Any]:

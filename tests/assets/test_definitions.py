@@ -27,7 +27,7 @@ PER_SUBJECT = {
     "parameter_errors",
     "fit_tracking",
 }
-COHORT = {"cohort_summary", "cohort_figures", "state_choice"}
+COHORT = {"cohort_summary", "cohort_figures", "state_choice", "cohort_tracking"}
 
 
 @pytest.fixture

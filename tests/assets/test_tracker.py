@@ -10,12 +10,17 @@ from dataclasses import replace
 
 import dagster as dg
 import numpy as np
+import polars as pl
 import pytest
 from tracked_fits import make_fit, make_fits
 
-from glmhmm_assets.resources import model_run
-from glmhmm_assets.resources.model_run import Origin, code_version, data_hash, run_params
+from glmhmm_assets.resources import origin
+from glmhmm_assets.resources.cohort_run import COHORT, logged_choice
+from glmhmm_assets.resources.logged_model import Findings, LoggedModel
+from glmhmm_assets.resources.model_run import data_hash, logged_fit, run_params
+from glmhmm_assets.resources.origin import Origin, code_version
 from glmhmm_assets.resources.tracker import MlflowTracker
+from glmhmm_core.comparison.selection import SelectionRule, choose_for_cohort
 from glmhmm_core.fitting.store import load_fits
 
 ORIGIN = Origin("mice", "ibl_2afc", "http://127.0.0.1:3000", "run-1")
@@ -44,9 +49,14 @@ def client(tracker):
     return tracker.prepare()
 
 
-def log(tracker, fits, figures=None, origin=ORIGIN):
+def log(tracker, fits, findings=None, origin=ORIGIN):
+    """Log fits with findings by number of states; give their runs by number of states."""
+    models = [
+        logged_fit(fits, f, (findings or {}).get(f.num_states, Findings())) for f in fits.fits
+    ]
     with tracker.open("mice") as store:
-        return store.log(fits, origin, figures or {})
+        runs = store.log(fits.subject, models, origin)
+    return {num_states: run for (_, num_states), run in runs.items()}
 
 
 def all_runs(client, **tags):
@@ -59,7 +69,7 @@ def test_a_run_says_everything_about_its_fit(tracker, client, tmp_path):
     picture = tmp_path / "weights.png"
     picture.write_bytes(b"a picture")
     fits = make_fits()
-    runs = log(tracker, fits, {2: [picture]})
+    runs = log(tracker, fits, {2: Findings(figures=[picture])})
     assert sorted(runs) == [1, 2]
     run = client.get_run(runs[2].run_id)
     fit = fits[2]
@@ -68,6 +78,7 @@ def test_a_run_says_everything_about_its_fit(tracker, client, tmp_path):
     assert params["emission_prior_scale"] == "stimulus 10, bias 3, previous_choice 2, wsls 2"
     expected = {
         "study": "mice", "task": "ibl_2afc", "subject": "mouse 1", "num_states": "2",
+        "model": "glmhmm",
         "choices": "left, right", "baseline_choice": "left",
         "regressors": "stimulus, bias, previous_choice, wsls", "transition_concentration": "2",
         "stickiness": "0", "n_restarts": "4", "max_iters": "1000", "tol": "1e-09", "seed": "0",
@@ -129,8 +140,8 @@ def test_links_open_the_pages_of_the_run(tracker):
         artifact_root=tracker.artifact_root,
         ui_url="http://somewhere:1/",
     )
+    run = log(tracker, make_fits(numbers=(1,)))[1]
     with tracker.open("mice") as store:
-        run = store.log(make_fits(numbers=(1,)), ORIGIN, {})[1]
         assert run.url == (
             f"http://somewhere:1/#/experiments/{store.experiment_id}/runs/{run.run_id}"
             "?workflowType=machine_learning"
@@ -155,10 +166,106 @@ def test_a_new_fit_supersedes_the_subjects_old_ones_and_nobody_elses(tracker, cl
     for run in old.values():
         tags = client.get_run(run.run_id).data.tags
         assert tags["superseded"] == "true"
-        assert tags["superseded_by"] == "fingerprint f2"
+        whose = "fingerprint f2" if tags["num_states"] != "3" else "a fit without this model"
+        assert tags["superseded_by"] == whose
     for run in new.values():
         assert client.get_run(run.run_id).data.tags["superseded"] == "false"
     assert len(all_runs(client, subject="other", superseded="false")) == 2
+
+
+def findings(gain, picture):
+    table = pl.DataFrame({"model": ["glm", "glmhmm"], "gain": [None, gain]})
+    return Findings({"gain_over_glm": gain}, {"model_comparison": table}, [picture])
+
+
+def test_what_is_found_out_about_a_fit_stays_up_to_date_in_its_run(tracker, client, tmp_path):
+    picture = tmp_path / "comparison.png"
+    picture.write_bytes(b"one")
+    first = log(tracker, make_fits(), {2: findings(0.25, picture)})[2]
+    picture.write_bytes(b"two")
+    again = log(tracker, make_fits(), {2: findings(0.5, picture)})[2]
+    assert (again.run_id, again.reused) == (first.run_id, True)
+    run = client.get_run(first.run_id)
+    assert run.data.metrics["gain_over_glm"] == 0.5
+    assert run.info.status == "FINISHED"
+
+    def fetch(name):
+        return (
+            tmp_path / client.download_artifacts(first.run_id, name, str(tmp_path))
+        ).read_bytes()
+
+    assert fetch("figures/comparison.png") == b"two"
+    assert fetch("tables/model_comparison.csv").decode() == "model,gain\nglm,\nglmhmm,0.5\n"
+    before = run.to_dictionary()
+    log(tracker, make_fits(), {2: findings(0.5, picture)})
+    assert client.get_run(first.run_id).to_dictionary() == before
+
+
+def test_an_interrupted_update_of_findings_is_done_again(tracker, client, monkeypatch, tmp_path):
+    picture = tmp_path / "comparison.png"
+    picture.write_bytes(b"one")
+    first = log(tracker, make_fits(), {2: findings(0.25, picture)})[2]
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.tracking.MlflowClient.log_artifact", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            log(tracker, make_fits(), {2: findings(0.5, picture)})
+    log(tracker, make_fits(), {2: findings(0.5, picture)})
+    got = client.download_artifacts(first.run_id, "tables/model_comparison.csv", str(tmp_path))
+    assert "0.5" in (tmp_path / got).read_text()
+
+
+def test_models_of_one_kind_each_have_a_run_and_their_own_fingerprint(tracker, client):
+    """Models that are no GLM-HMM live beside those and are renewed on their own."""
+    common = {"subject": "mouse 1", "num_states": 1, "about": "A model.", "asset": "baselines"}
+    lapse = LoggedModel(model="lapse_class", fingerprint="l1", metrics={"bic": 3.0}, **common)
+    drift = LoggedModel(model="drift", fingerprint="d1", params={"starts": "2"}, **common)
+    fit = logged_fit(make_fits(numbers=(1,)), make_fits(numbers=(1,))[1], Findings())
+
+    def put(*models):
+        with tracker.open("mice") as store:
+            return store.log("mouse 1", models, ORIGIN)
+
+    first = put(fit, lapse, drift)
+    assert set(first) == {("glm", 1), ("lapse_class", 1), ("drift", 1)}
+    run = client.get_run(first["lapse_class", 1].run_id)
+    assert run.info.run_name == "mouse 1 lapse_class"
+    assert run.data.metrics == {"bic": 3.0}
+    second = put(fit, lapse, replace(drift, fingerprint="d2"))
+    reused = {key[0]: one.reused for key, one in second.items()}
+    assert reused == {"glm": True, "lapse_class": True, "drift": False}
+    current = {r.data.tags["model"]: r.info.run_id for r in all_runs(client, superseded="false")}
+    assert current == {key[0]: one.run_id for key, one in second.items()}
+
+
+def test_stages_do_not_supersede_one_anothers_runs(tracker, client):
+    """A subject may even be called as all together are."""
+    log(tracker, make_fits(COHORT))
+    scores = pl.DataFrame(
+        [
+            {"subject": s, "num_states": k, "heldout_bits_per_trial": bits + d}
+            for s, d in (("a", 0.0), ("b", 0.01), ("c", 0.02))
+            for k, bits in ((1, 0.3), (2, 0.4), (3, 0.404))
+        ]
+    )
+    choice = choose_for_cohort(scores)
+    model = logged_choice(choice.table, scores, SelectionRule(), [])
+    for _ in range(2):
+        with tracker.open("mice", "cohort_tracking") as store:
+            ((_, told),) = store.log(COHORT, [model], ORIGIN).items()
+    assert told.reused
+    run = client.get_run(told.run_id)
+    assert run.data.params["min_gain"] == "0.01"
+    metrics = run.data.metrics
+    assert metrics["num_states"] == 2
+    assert metrics["gain_K1_to_K2"] == pytest.approx(0.1)
+    assert metrics["gain_K2_to_K3"] == pytest.approx(0.004)
+    assert metrics["chosen_share"] == choice.table.filter("chosen")["chosen_share"].item()
+    assert (metrics["subjects"], metrics["subjects_left_out"]) == (3, 0)
+    assert "less than 0.01" in run.data.tags["why"]
+    assert run.data.tags["dagster_fit_url"].endswith("/assets/mice/state_choice")
+    log(tracker, make_fits(COHORT, fingerprint="f2"))
+    assert client.get_run(told.run_id).data.tags["superseded"] == "false"
+    assert len(all_runs(client, subject=COHORT, superseded="false")) == 3
 
 
 def test_runs_of_data_that_came_back_count_again(tracker, client):
@@ -364,13 +471,13 @@ def test_the_data_hash_is_of_what_the_model_saw():
 def test_one_prior_scale_is_told_for_every_regressor():
     fits = make_fits(numbers=(1,))
     flat = replace(fits[1].specification, emission_scale=np.full(4, np.inf))
-    params = run_params(fits, replace(fits[1], specification=flat), ORIGIN)
+    params = run_params(fits, replace(fits[1], specification=flat))
     assert params["emission_prior_scale"] == "stimulus inf, bias inf, previous_choice inf, wsls inf"
 
 
 def test_the_commit_is_the_codes_own(tmp_path, monkeypatch):
     def git(*args):
-        model_run.subprocess.run(
+        origin.subprocess.run(
             ["git", "-C", tmp_path, "-c", "user.name=x", "-c", "user.email=x@y", *args],
             check=True,
             capture_output=True,

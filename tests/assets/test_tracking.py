@@ -3,13 +3,18 @@
 import warnings
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from glmhmm_assets.definitions import subject_assets
+from glmhmm_assets.defs.findings import findings
 from glmhmm_assets.defs.ingest import build_raw_sessions
+from glmhmm_assets.defs.tracking import build_cohort_tracking
 from glmhmm_assets.io_managers import build_io_managers
 from glmhmm_assets.partitions import known_subjects, range_tags
 from glmhmm_assets.resources.tracker import MlflowTracker
+from glmhmm_core.comparison.selection import choose_for_cohort
+from glmhmm_core.fitting.result import Excluded
 
 pytestmark = pytest.mark.slow
 
@@ -21,6 +26,24 @@ def tracker(tmp_path):
     return MlflowTracker(
         tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", artifact_root=str(tmp_path / "artifacts")
     )
+
+
+COMPARISON = pl.DataFrame(
+    {
+        "model": ["glm", "glmhmm", "lapse_class"],
+        "num_states": [1, 2, 1],
+        "gain_over_glm": [None, 0.25, 0.125],
+        "gain_over_glm_se": [None, 0.5, 0.5],
+        "converged": [True, False, True],
+    }
+)
+
+
+def store(home, name, table):
+    """Put a table where the graph keeps it."""
+    path = home.folder / "storage" / "tiny" / f"{name}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    build_io_managers(home.folder)["tables"].write(table, path)
 
 
 def run(home, tracker):
@@ -59,10 +82,25 @@ def test_a_changed_subject_gets_new_runs_and_the_others_keep_theirs(make_home, t
         linked = {metadata[f"mlflow_K{k}"] for k in (1, 2)}
         assert all(any(run_id in url for url in linked) for run_id in first[subject])
 
+    # A table that came later, of one subject, goes into the runs that are there.
+    store(home, "model_comparison/ann", COMPARISON)
     home.write("ben", seed=3)
     told = run(home, tracker)
     second = current_runs(tracker)
     assert second["ann"] == first["ann"]
+    client = tracker.prepare()
+    gains = {
+        client.get_run(run_id).data.tags["num_states"]: client.get_run(run_id).data.metrics.get(
+            "gain_over_glm"
+        )
+        for run_id in second["ann"]
+    }
+    assert gains == {"1": None, "2": 0.25}
+    for run_id in second["ann"]:
+        (csv,) = client.list_artifacts(run_id, "tables")
+        assert csv.path == "tables/model_comparison.csv"
+    for run_id in second["ben"]:
+        assert client.list_artifacts(run_id, "tables") == []
     assert not second["ben"] & first["ben"]
     assert {subject: metadata["runs_new"] for subject, metadata in told.items()} == {
         "ann": 0,
@@ -82,3 +120,59 @@ def test_a_subject_that_is_left_out_has_no_current_run_any_more(make_home, track
     (experiment,) = (e for e in client.search_experiments() if e.name == "tiny")
     old = client.search_runs([experiment.experiment_id], "tags.subject = 'ben'")
     assert all("fell ill" in one.data.tags["superseded_by"] for one in old)
+
+
+def test_a_table_goes_to_the_models_that_it_is_about():
+    errors = pl.DataFrame({"parameter": ["weight", "weight", "initial"], "se": [0.5, None, 2.0]})
+    tables = {"model_comparison": COMPARISON, "parameter_errors": errors}
+    two = findings(tables, ("glmhmm", 2), [], shown=True)
+    assert set(two.tables) == {"model_comparison", "parameter_errors"}
+    assert two.metrics == {
+        "gain_over_glm": 0.25,
+        "gain_over_glm_se": 0.5,
+        "all_converged": 0.0,
+        "parameters_unknown": 1.0,
+        "largest_weight_se": 0.5,
+    }
+    lapse = findings(tables, ("lapse_class", 1), [], shown=False)
+    assert set(lapse.tables) == {"model_comparison"}
+    assert lapse.metrics["gain_over_glm"] == 0.125
+    nothing = findings(
+        {"model_comparison": Excluded("a", "no"), "parameter_errors": None}, ("glm", 1), [], True
+    )
+    assert (dict(nothing.metrics), dict(nothing.tables)) == ({}, {})
+
+
+def test_the_cohorts_number_of_states_is_a_run_until_there_is_none(make_home, tracker):
+    home = make_home()
+    scores = pl.DataFrame(
+        [
+            {"subject": s, "num_states": k, "heldout_bits_per_trial": k * d}
+            for s, d in (("a", 0.1), ("b", 0.11))
+            for k in (1, 2)
+        ]
+    )
+    names = ("state_choice", "cohort_summary", "cohort_figures")
+    upstream = [
+        dg.AssetSpec(dg.AssetKey(["tiny", name]), metadata={"dagster/io_manager_key": "tables"})
+        for name in names
+    ]
+
+    def track(choice):
+        store(home, "cohort_summary", scores)
+        store(home, "state_choice", choice)
+        made = dg.materialize(
+            [*upstream, build_cohort_tracking(home.study)],
+            instance=home.instance,
+            resources={**build_io_managers(home.folder), "tracker": tracker},
+        )
+        (event,) = made.get_asset_materialization_events()
+        return {name: value.value for name, value in event.materialization.metadata.items()}
+
+    facts = track(choose_for_cohort(scores).table)
+    (run_id,) = current_runs(tracker)["cohort"]
+    assert run_id in facts["mlflow"]
+    assert tracker.prepare().get_run(run_id).data.metrics["num_states"] == 2
+    assert not track(choose_for_cohort(scores).table)["new"]
+    assert track(Excluded("cohort", "one subject"))["excluded"] == "one subject"
+    assert current_runs(tracker) == {}

@@ -1,0 +1,80 @@
+"""What a subject's tables say of each of its models: what goes with the model's MLflow run.
+
+A table of a subject gets into MLflow by standing in ``TABLES``: it becomes a CSV of every run
+that it is about, and the numbers that its function makes of the run's rows become metrics. A
+table with a column ``num_states`` (and ``model``) is about the models in it, one without about
+the model that the figures show.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glmhmm_assets.resources.logged_model import Findings, known
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def of_comparison(rows: "pl.DataFrame") -> dict[str, float | None]:
+    """Held-out gain over the GLM, and whether the fit and all of its folds converged."""
+    (row,) = rows.iter_rows(named=True)
+    return {
+        "gain_over_glm": row["gain_over_glm"],
+        "gain_over_glm_se": row["gain_over_glm_se"],
+        "all_converged": row["converged"],
+    }
+
+
+def of_errors(rows: "pl.DataFrame") -> dict[str, float | None]:
+    """How well the parameters are known: those of which nothing is, and the worst known weight."""
+    return {
+        "parameters_unknown": rows["se"].null_count(),
+        "largest_weight_se": rows.filter(parameter="weight")["se"].max(),  # type: ignore[dict-item]
+    }
+
+
+#: Tables of a subject by asset, with what makes numbers of the rows of one model.
+TABLES: "dict[str, Callable[[pl.DataFrame], Mapping[str, float | None]]]" = {
+    "model_comparison": of_comparison,
+    "parameter_errors": of_errors,
+}
+
+
+def findings(
+    tables: Mapping[str, Any], key: tuple[str, int], figures: Sequence[Path], shown: bool
+) -> Findings:
+    """Pick what was made of one model.
+
+    Parameters
+    ----------
+    tables
+        Tables of the subject by asset; what is no table (``Excluded``, None) is passed over.
+    key
+        The model and its number of states.
+    figures
+        Its picture files.
+    shown
+        Whether it is the model that the figures show.
+    """
+    import polars as pl
+
+    metrics: dict[str, float | None] = {}
+    about: dict[str, pl.DataFrame] = {}
+    for name, table in tables.items():
+        if not isinstance(table, pl.DataFrame):
+            continue
+        rows = _rows(table, key, shown)
+        if not rows.is_empty():
+            about[name] = table
+            metrics |= TABLES[name](rows)
+    return Findings(known(metrics), about, figures)
+
+
+def _rows(table: "pl.DataFrame", key: tuple[str, int], shown: bool) -> "pl.DataFrame":
+    """Rows of a table that are about one model."""
+    asked = dict(zip(("model", "num_states"), key, strict=True))
+    there = {column: value for column, value in asked.items() if column in table.columns}
+    if not there:
+        return table if shown else table.clear()
+    return table.filter(**there)

@@ -1,0 +1,69 @@
+"""What the MLflow run of a cohort's number of states says: the choice, its gains and its reason."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glmhmm_assets.resources.logged_model import Findings, LoggedModel, known
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from glmhmm_core.comparison.selection import SelectionRule
+
+#: The subject that runs of all subjects together are logged under.
+COHORT = "cohort"
+
+
+def logged_choice(
+    choice: pl.DataFrame, summary: pl.DataFrame, rule: SelectionRule, figures: Sequence[Path]
+) -> LoggedModel:
+    """The cohort's number of states, for its run.
+
+    Parameters
+    ----------
+    choice
+        The table of the steps from one number of states to the next.
+    summary
+        One row per subject and number of states, from which it was made.
+    rule
+        By which the number was chosen.
+    figures
+        Picture files of the cohort.
+    """
+    rows = list(choice.iter_rows(named=True))
+    (chosen,) = (row for row in rows if row["chosen"])
+    metrics: dict[str, float | None] = {
+        "num_states": chosen["num_states"],
+        "subjects": chosen["units"],
+        "subjects_left_out": summary["subject"].n_unique() - chosen["units"],
+        "chosen_share": chosen["chosen_share"],
+        "heldout_bits_per_trial": chosen["heldout_bits_per_trial"],
+        "at_limit": chosen["next_num_states"] is None,
+    }
+    for row in rows:
+        metrics[f"chosen_share_K{row['num_states']}"] = row["chosen_share"]
+        metrics[f"heldout_bits_per_trial_K{row['num_states']}"] = row["heldout_bits_per_trial"]
+        if row["next_num_states"] is not None:
+            step = f"K{row['num_states']}_to_K{row['next_num_states']}"
+            metrics[f"gain_{step}"] = row["next_gain"]
+            metrics[f"gain_{step}_se"] = row["next_gain_se"]
+    return LoggedModel(
+        subject=COHORT,
+        model="state_choice",
+        num_states=chosen["num_states"],
+        fingerprint=hashlib.sha256((choice.write_csv() + repr(rule)).encode()).hexdigest(),
+        about=f"The cohort has **{chosen['num_states']} states**. {chosen['why']}",
+        asset="state_choice",
+        params={name: f"{value:g}" for name, value in asdict(rule).items()},
+        metrics=known(metrics),
+        tags={"why": chosen["why"]},
+        findings=Findings(
+            tables={"state_choice": choice, "cohort_summary": summary}, figures=figures
+        ),
+        of_all=True,
+    )
