@@ -42,8 +42,8 @@ def job(passing):
     def first():
         passing[0]("in the first step")
 
-    @dg.asset(ins={"_": dg.AssetIn("first")})
-    def last(_):
+    @dg.asset
+    def last(first):  # noqa: ARG001
         passing[0]("in the last step")
 
     return dg.Definitions(
