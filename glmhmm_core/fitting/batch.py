@@ -6,8 +6,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from glmhmm_core.design.design import Design
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
@@ -16,7 +14,7 @@ from glmhmm_core.fitting.fingerprint import fingerprint
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.result import Excluded, SubjectFits
 from glmhmm_core.fitting.settings import FitSettings
-from glmhmm_core.fitting.specification import Specification
+from glmhmm_core.fitting.specification import Specification, by_state
 from glmhmm_core.fitting.subject import assemble, jobs_of
 from glmhmm_core.fitting.validation import (
     check_folds,
@@ -36,7 +34,7 @@ def fit_subjects(
     num_states: Sequence[int],
     settings: FitSettings,
     *,
-    population: SubjectFits | None = None,
+    population: SubjectFits | Mapping[str, SubjectFits] | None = None,
     warm_starts: Mapping[str, Mapping[int, Parameters]] | None = None,
     on_finished: Callable[[SubjectFits | Excluded], None] | None = None,
     progress_callback: ProgressCallback | None = None,
@@ -55,7 +53,9 @@ def fit_subjects(
     population
         Fits of all subjects' trials as one (:func:`fit_population`), with the same folds. Every
         model is started from them too, each fold from the fit without the same sessions, and
-        that optimum is the subject's unless its own predicts better (``own_optimum``).
+        that optimum is the subject's unless its own predicts better (``own_optimum``). Or, by
+        subject, fits of its own to start from in the same way: with transition regressors, those
+        with a constant chain.
     warm_starts
         Subject -> number of states -> parameters of an earlier fit to start from, besides the
         restarts.
@@ -77,14 +77,20 @@ def fit_subjects(
     warm = warm_starts or {}
     check_settings(settings)
     tell = progress_callback or (lambda _: None)
-    if population is not None:
+    if isinstance(population, SubjectFits):
         _check_population(population, settings)
     wanted = tuple(sorted(set(num_states)))
     results: dict[str, SubjectFits | Excluded] = {}
     with Workers() as workers:
         pending = {
             subject: start_subject(
-                design, wanted, settings, workers, tell, population, warm.get(subject, {})
+                design,
+                wanted,
+                settings,
+                workers,
+                tell,
+                population.get(subject) if isinstance(population, Mapping) else population,
+                warm.get(subject, {}),
             )
             for subject, design in designs.items()
         }
@@ -159,9 +165,13 @@ def start_subject(
     ``session_groups`` names the subject of each session where several are pooled.
     """
     where = f"subject {design.subject!r}"
+    try:
+        driven = design.driven_by(settings.transition_regressors)
+    except InputError as error:
+        return Excluded(design.subject, str(error))
     problem = Problem(
         X=design.X,
-        U=np.empty((len(design.y), 0)),
+        U=driven.U,
         y=design.y,
         mask=design.mask,
         session_ids=design.session_ids,
@@ -180,13 +190,27 @@ def start_subject(
             design.X.shape[1],
             design.prior_scales,
         )
-        model = Specification(len(design.choice_names), design.feature_names, scale)
+        transition_scale = weight_scale(
+            "transition_prior_scale",
+            settings.transition_prior_scale,
+            driven.U.shape[1],
+            driven.transition_scales,
+        )
+        model = Specification(
+            len(design.choice_names),
+            design.feature_names,
+            scale,
+            driven.transition_names,
+            transition_scale,
+            by_state(settings.frozen, of_transition=False),
+            by_state(settings.frozen, of_transition=True),
+        )
         check_problem(problem, model, where)
     except InputError as error:
         return Excluded(design.subject, str(error))
     for k in num_states:
         try:
-            check_num_states(k, problem, model, where)
+            check_num_states(k, problem, model.having(k), where)
             if k in given:
                 check_warm_start(given[k], k, model, where)
             for fit in population.fits if population else ():
@@ -202,8 +226,14 @@ def start_subject(
     except InputError as error:
         notes.append(str(error))
         fitted = replace(settings, cv_folds=0)
+    try:
+        if population is not None:
+            _check_population(population, fitted)
+    except InputError as error:
+        return Excluded(design.subject, str(error))
     shared = [fit for fit in population.fits if fit.num_states in feasible] if population else []
-    jobs = jobs_of(problem, model, fitted, design.subject, tuple(feasible), given, shared)
+    models = {k: model.having(k) for k in feasible}
+    jobs = jobs_of(problem, models, fitted, design.subject, given, shared)
     full, *folds = (workers.submit(job, tell) for job in jobs)
     return Started(
         design,

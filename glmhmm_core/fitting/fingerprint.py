@@ -29,7 +29,7 @@ def fingerprint(
     a trial, a setting, the fitting code or the population's fit means another fingerprint.
     """
     digest = hashlib.sha256()
-    digest.update(data_hash(design).encode())
+    digest.update(data_hash(design.driven_by(settings.transition_regressors)).encode())
     digest.update(json.dumps([sorted(set(num_states)), asdict(settings)]).encode())
     digest.update(sources_hash().encode())
     if population is not None:
@@ -43,13 +43,15 @@ def data_hash(design: Design) -> str:
     names = [
         design.subject,
         design.feature_names,
+        design.transition_names,
         design.choice_names,
         design.baseline_class_idx,
         design.keys["session"].to_list(),
         design.keys["trial"].to_list(),
     ]
     digest.update(json.dumps(names).encode())
-    for array in (design.X, design.y, design.mask, design.prior_scales):
+    driven = (design.U, design.transition_scales)
+    for array in (design.X, design.y, design.mask, design.prior_scales, *driven):
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -139,7 +139,7 @@ n_restarts, max_iters, tol, seed, cv_folds
         check_warm_start(warm_start, num_states, model, "fit_glmhmm")
     tell = progress_callback or (lambda _: None)
     with Workers() as workers:
-        jobs = jobs_of(problem, model, settings, "", (num_states,), warm_starts)
+        jobs = jobs_of(problem, {num_states: model}, settings, "", warm_starts)
         full, *folds = [workers.submit(job, tell) for job in jobs]
         (fit,) = assemble(full.result(), [fold.result() for fold in folds])
         return fit

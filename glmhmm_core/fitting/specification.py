@@ -1,14 +1,14 @@
 """The model that is fitted: regressors by name, scales of their priors, frozen weights."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from glmhmm_core.engine.parameters import Free, Parameters, Prior, make_prior
 from glmhmm_core.engine.transitions import others
 from glmhmm_core.errors import InputError
-from glmhmm_core.fitting.settings import FitSettings
+from glmhmm_core.fitting.settings import FitSettings, FrozenWeight
 
 #: Weights held fixed: state -> regressor -> value.
 Frozen = Mapping[int, Mapping[str, float]]
@@ -77,6 +77,18 @@ class Specification:
             np.where(np.isnan(transition), driven, transition) if self.transition_names else None,
         )
 
+    def having(self, num_states: int) -> "Specification":
+        """The same model with the frozen weights of the states that there are, none of a GLM."""
+
+        def of(frozen: Frozen) -> Frozen:
+            return {k: w for k, w in frozen.items() if k < num_states and num_states > 1}
+
+        return replace(
+            self,
+            frozen_emissions=of(self.frozen_emissions),
+            frozen_transitions=of(self.frozen_transitions),
+        )
+
     def without_frozen(self) -> "Specification":
         """The same model with every weight free and a constant chain: the GLM that starts use."""
         return Specification(self.num_classes, self.emission_names, self.emission_scale)
@@ -127,6 +139,15 @@ class Specification:
                 for name, value in weights.items():
                     fixed[state, :, names.index(name)] = value
         return emission, transition
+
+
+def by_state(frozen: Sequence[FrozenWeight], of_transition: bool) -> Frozen:
+    """Those frozen weights that are of transitions, or those that are not, by state."""
+    weights: dict[int, dict[str, float]] = {}
+    for one in frozen:
+        if one.of_transition == of_transition:
+            weights.setdefault(one.state, {})[one.regressor] = one.value
+    return weights
 
 
 def _inner(probs: np.ndarray) -> np.ndarray:

@@ -12,11 +12,11 @@ import numpy as np
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.result import CVFoldResult, FitResult, OwnOptimum, SubjectFits
-from glmhmm_core.fitting.settings import FitSettings
+from glmhmm_core.fitting.settings import FitSettings, FrozenWeight
 from glmhmm_core.fitting.specification import Specification
 
 #: Raised with every change of what the file holds.
-FORMAT = 2
+FORMAT = 3
 #: Fields of a fit that all numbers of states share; stored once.
 SHARED = ("y", "X", "U", "mask")
 #: Numbers stored as JSON beside the arrays.
@@ -121,11 +121,16 @@ def _fit(plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> FitResult:
             frozen_emissions={int(k): v for k, v in model["frozen_emissions"].items()},
             frozen_transitions={int(k): v for k, v in model["frozen_transitions"].items()},
         ),
-        settings=FitSettings(**_tupled(plain["settings"])),
+        settings=_settings(plain["settings"]),
         cv_metrics=tuple(folds),
         remarks=tuple(plain["remarks"]),
         own_optimum=OwnOptimum(**own) if own else None,
     )
+
+
+def _settings(plain: dict[str, Any]) -> FitSettings:
+    frozen = tuple(FrozenWeight(**weight) for weight in plain["frozen"])
+    return FitSettings(**{**_tupled(plain), "frozen": frozen})
 
 
 def _without_params(fold: CVFoldResult) -> dict[str, Any]:

@@ -34,10 +34,10 @@ class Job:
 
     Attributes
     ----------
-    problem, specification, settings, subject
-        The data, the model, how to fit it, and the name that random numbers depend on.
-    num_states
-        The numbers of states, ascending.
+    problem, settings, subject
+        The data, how to fit them, and the name that random numbers depend on.
+    specifications
+        Number of states -> the model, ascending.
     population
         Number of states -> parameters of the population's fit without the same sessions.
     warm_starts
@@ -47,10 +47,9 @@ class Job:
     """
 
     problem: Problem
-    specification: Specification
+    specifications: Mapping[int, Specification]
     settings: FitSettings
     subject: str
-    num_states: tuple[int, ...]
     population: Mapping[int, Parameters]
     warm_starts: Mapping[int, Parameters]
     fold: int | None
@@ -65,15 +64,17 @@ class Job:
     def run(self, run: Map, tell: ProgressCallback) -> "list[Candidates[Any]]":
         """Fit the models: results of all sessions, or of the fold, by number of states."""
         held_out = self.held_out()
-        data = self.problem.data(held_out)
-        training = Training(data, self.specification, self.settings, self.subject, self.fold)
+        num_states = tuple(self.specifications)
+        data, model = self.problem.data(held_out), self.specifications[num_states[0]]
+        training = Training(data, model, self.settings, self.subject, self.fold)
         if self.fold is not None:
             tell({"event": "cv_fold_start", "subject": self.subject, "fold": self.fold})
         glm = training.glm()
         # Each job begins with another model, so that programs are compiled side by side.
-        turn = 0 if self.fold is None else (self.fold + 1) % len(self.num_states)
+        turn = 0 if self.fold is None else (self.fold + 1) % len(num_states)
         results: dict[int, Candidates[Any]] = {}
-        for k in self.num_states[turn:] + self.num_states[:turn]:
+        for k in num_states[turn:] + num_states[:turn]:
+            training = replace(training, specification=self.specifications[k])
             given = [starts[k] for starts in (self.population, self.warm_starts) if k in starts]
             climbs = climb_all(training, k, glm, given, run, tell)
             fit = (
@@ -87,7 +88,7 @@ class Job:
                 results[k] = Candidates(fit(best(climbs)))
         if held_out is not None:
             tell({"event": "cv_fold_complete", "subject": self.subject, "fold": self.fold})
-        return [results[k] for k in self.num_states]
+        return [results[k] for k in num_states]
 
     def _result(self, climbs: Sequence[Climb], winner: int) -> FitResult:
         problem = self.problem
@@ -98,6 +99,8 @@ class Job:
                 remedy="Look for regressors of an extreme scale.",
             )
         posteriors = problem.posteriors(climbs[winner].params)
+        num_states = len(climbs[winner].params.initial_probs)
+        model = self.specifications[num_states]
         traces = np.full((len(climbs), max(c.iterations for c in climbs) + 1), np.nan)
         for row, climb in zip(traces, climbs, strict=True):
             row[: len(climb.trace)] = climb.trace
@@ -119,13 +122,13 @@ class Job:
             choice_probs=posteriors.choice_probs,
             raw_log_likelihood=float(posteriors.log_likelihood.sum()),
             accuracy=_accuracy(posteriors.choice_probs, problem.y, problem.mask),
-            num_states=len(climbs[winner].params.initial_probs),
+            num_states=num_states,
             baseline_class_idx=problem.baseline_class_idx,
-            specification=self.specification,
+            specification=model,
             settings=self.settings,
             remarks=(
-                *data_remarks(problem, self.specification),
-                *fit_remarks(climbs[winner].params, problem, self.specification),
+                *data_remarks(problem, model),
+                *fit_remarks(climbs[winner].params, problem, model),
             ),
         )
 
@@ -176,10 +179,9 @@ def _accuracy(choice_probs: np.ndarray, y: np.ndarray, among: np.ndarray) -> flo
 
 def jobs_of(
     problem: Problem,
-    specification: Specification,
+    specifications: Mapping[int, Specification],
     settings: FitSettings,
     subject: str,
-    num_states: tuple[int, ...],
     warm_starts: Mapping[int, Parameters],
     population: Sequence[FitResult] = (),
 ) -> list[Job]:
@@ -192,10 +194,9 @@ def jobs_of(
     return [
         Job(
             problem,
-            specification,
+            specifications,
             settings,
             subject,
-            num_states,
             {fit.num_states: start(fit, fold) for fit in population},
             warm_starts,
             fold,

@@ -50,7 +50,8 @@ def driven():
 
 
 def design_of(trials, subject="ann"):
-    """The trials as a subject's design."""
+    """The trials as a subject's design, with the transition regressors that they have."""
+    driven = trials.U.shape[1]
     order = {name: i for i, name in enumerate(dict.fromkeys(trials.session_ids))}
     trial = np.concatenate([np.arange(len(rows)) for rows in trials.sessions])
     assert sorted(trials.session_ids, key=order.get) == trials.session_ids.tolist()
@@ -64,4 +65,7 @@ def design_of(trials, subject="ann"):
         choice_names=("left", "right", "neither")[: trials.num_classes],
         baseline_class_idx=trials.baseline,
         prior_scales=np.array([10.0, 3.0]),
+        transition_names=tuple(f"u{i}" for i in range(driven)),
+        U=trials.U,
+        transition_scales=np.full(driven, 2.0),
     )

@@ -11,9 +11,15 @@ from core.fitting.fitted import design_of
 from glmhmm_core.fitting import FitSettings
 from glmhmm_core.fitting import fingerprint as module
 from glmhmm_core.fitting.fingerprint import data_hash, fingerprint
+from glmhmm_core.fitting.settings import FrozenWeight
 
 SETTINGS = FitSettings()
-DESIGN = design_of(trials_of(TWO))
+DESIGN = replace(
+    design_of(trials_of(TWO)),
+    transition_names=("u0",),
+    U=np.ones((400, 1)),
+    transition_scales=np.ones(1),
+)
 STATES = [1, 2, 3]
 
 
@@ -39,6 +45,7 @@ DATA = {
     "the order of rows": {"X": DESIGN.X[::-1], "y": DESIGN.y[::-1]},
     "a row less": {
         "X": DESIGN.X[:-1],
+        "U": DESIGN.U[:-1],
         "y": DESIGN.y[:-1],
         "mask": DESIGN.mask[:-1],
         "keys": DESIGN.keys[:-1],
@@ -59,6 +66,8 @@ OTHER = {
     "tol": 1e-5,
     "seed": 1,
     "cv_folds": 5,
+    "transition_regressors": ("u0",),
+    "frozen": (FrozenWeight(1, "stimulus"),),
 }
 
 
@@ -67,6 +76,11 @@ def test_it_changes_with_the_data(change):
     other = replace(DESIGN, **change)
     assert fingerprint(other, STATES, SETTINGS) != fingerprint(DESIGN, STATES, SETTINGS)
     assert data_hash(other) != data_hash(DESIGN)
+
+
+def test_data_are_other_data_with_other_transition_regressors():
+    for change in ({"U": DESIGN.U + 1}, {"transition_names": ("u1",)}):
+        assert data_hash(replace(DESIGN, **change)) != data_hash(DESIGN)
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(FitSettings)])

@@ -14,6 +14,7 @@ from core.fitting.fitted import design_of, driven, fit, two
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting import SubjectFits, load_fits, save_fits, store
+from glmhmm_core.fitting.settings import FrozenWeight
 
 
 def subject_fits(*fits, trials, **changes):
@@ -46,7 +47,9 @@ def complex_one():
         frozen_emissions={1: {"stimulus": 0.25}},
         frozen_transitions={0: {"u1": -0.5}},
     )
-    return subject_fits(result, trials=trials_of(DRIVEN))
+    frozen = (FrozenWeight(1, "stimulus", 0.25), FrozenWeight(0, "u1", -0.5, of_transition=True))
+    settings = replace(result.settings, transition_regressors=("u0", "u1"), frozen=frozen)
+    return subject_fits(replace(result, settings=settings), trials=trials_of(DRIVEN))
 
 
 def assert_equal(a, b, where=""):

@@ -12,6 +12,7 @@ from glmhmm_core.fitting import FitSettings, fit_population, fit_subjects
 from glmhmm_core.fitting.fingerprint import fingerprint
 from glmhmm_core.fitting.optimum import choose_optimum
 from glmhmm_core.fitting.problem import Problem
+from glmhmm_core.fitting.settings import FrozenWeight
 
 SETTINGS = FitSettings(n_restarts=RESTARTS, max_iters=MAX_ITERS, cv_folds=2)
 DESIGNS = {name: design_of(trials_of(TWO, 2 * i), name) for i, name in enumerate("ab")}
@@ -73,6 +74,13 @@ def test_a_population_with_other_folds_is_refused(population):
     for other in (replace(SETTINGS, cv_folds=3), replace(SETTINGS, seed=1)):
         with pytest.raises(InputError, match="population fit: it has 2 folds of seed 0"):
             fit_subjects(DESIGNS, [2], other, population=population)
+
+
+def test_frozen_weights_are_those_of_the_population_too():
+    frozen = (FrozenWeight(0, "stimulus", -1.0),)
+    shared = fit_population(DESIGNS, [2], replace(SETTINGS, frozen=frozen, n_restarts=1))
+    for params in (shared[2].fitted_params, *(f.fitted_params for f in shared[2].cv_metrics)):
+        np.testing.assert_array_equal(params.emission_weights[0, :, 0], -1.0)
 
 
 def test_one_subject_is_no_population():
