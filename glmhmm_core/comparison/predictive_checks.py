@@ -11,12 +11,13 @@ import numpy as np
 import polars as pl
 
 from glmhmm_core.comparison.path_statistics import statistics
-from glmhmm_core.comparison.simulated import History, simulate_fit
+from glmhmm_core.comparison.simulated import simulate_fit
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.refit import problem_of
 from glmhmm_core.fitting.result import FitResult
+from glmhmm_core.simulation.feedback import History
 
 LAGS = (1, 2, 3, 5, 10, 20)
 

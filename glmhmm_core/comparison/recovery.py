@@ -11,12 +11,13 @@ import numpy as np
 import polars as pl
 
 from glmhmm_core.comparison.scores import SAME_OPTIMUM
-from glmhmm_core.comparison.simulated import History, Simulated, simulate_fit
+from glmhmm_core.comparison.simulated import Simulated, simulate_fit
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.free_parameters import KEY_SCHEMA, free_parameters, interchangeable
 from glmhmm_core.fitting.refit import refit
 from glmhmm_core.fitting.result import FitResult
 from glmhmm_core.fitting.uncertainty import standard_errors
+from glmhmm_core.simulation.feedback import History
 from glmhmm_core.states.matching import match_parameters, reorder
 
 RECOVERED_SCHEMA: dict[str, pl.DataType] = {

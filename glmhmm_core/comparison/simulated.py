@@ -1,6 +1,6 @@
 """Data that a fit itself would make: its parameters, the trials' stimuli, history fed back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,10 +8,8 @@ import numpy as np
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.refit import problem_of
 from glmhmm_core.fitting.result import FitResult
+from glmhmm_core.simulation.feedback import History
 from glmhmm_core.simulation.simulate import simulate
-from glmhmm_core.tasks.task import RegressorKind
-
-History = Mapping[RegressorKind, Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,7 @@ def simulate_fit(
     fit: FitResult,
     *,
     history: History,
+    transition_history: History | None = None,
     rewarded: np.ndarray | None = None,
     seed: int | Sequence[int] = 0,
 ) -> Simulated:
@@ -47,6 +46,8 @@ def simulate_fit(
     history
         Columns of the fit's regressors that hold each kind of history regressor; an empty
         mapping takes all regressors as given, which is right only where none depends on choices.
+    transition_history
+        The same of the fit's transition regressors. Default: all as given.
     rewarded : int (T,), optional
         Class that is rewarded on each trial, where history regressors need it.
     seed
@@ -60,8 +61,9 @@ def simulate_fit(
         history=history,
         rewarded=rewarded,
         U=fit.U if fit.transition_names else None,
+        transition_history=transition_history,
         baseline_class_idx=fit.baseline_class_idx,
         seed=seed,
     )
     y = np.where(fit.mask, made.y, -1)
-    return Simulated(replace(problem, X=made.X, y=y), made.states)
+    return Simulated(replace(problem, X=made.X, U=made.U, y=y), made.states)

@@ -5,19 +5,15 @@ NumPy alone, so that simulating compiles nothing and does not import Dynamax. ``
 the regressors are taken as given.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from glmhmm_core.design.history import choice_codes
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.engine.transitions import others
 from glmhmm_core.errors import InputError
-from glmhmm_core.tasks.task import OUTCOME_KINDS, RegressorKind, Task
-
-#: Kinds of regressors that depend on earlier choices.
-HISTORY_KINDS: tuple[RegressorKind, ...] = ("previous_choice", *OUTCOME_KINDS)
+from glmhmm_core.simulation.feedback import History, Memory, as_regressor
 
 
 @dataclass(frozen=True)
@@ -32,6 +28,8 @@ class Simulation:
         Choice 0..C-1, and -1 where none was made.
     X : float64 (T, M)
         The regressors that made the choices, with the history columns filled in.
+    U : float64 (T, D)
+        The same of the transitions; no columns where the chain is constant.
     feedback : int8 (T,)
         +1 where the rewarded class was chosen, -1 elsewhere; 0 when it was not given.
     """
@@ -39,6 +37,7 @@ class Simulation:
     states: np.ndarray
     y: np.ndarray
     X: np.ndarray
+    U: np.ndarray
     feedback: np.ndarray
 
 
@@ -47,9 +46,10 @@ def simulate(
     X: np.ndarray,
     session_ids: np.ndarray,
     *,
-    history: Mapping[RegressorKind, Sequence[int]],
+    history: History,
     rewarded: np.ndarray | None = None,
     U: np.ndarray | None = None,
+    transition_history: History | None = None,
     baseline_class_idx: int = 0,
     no_choice_prob: float | Sequence[float] = 0.0,
     seed: int | Sequence[int] = 0,
@@ -70,14 +70,16 @@ def simulate(
     session_ids : (T,)
         Session of each trial; trials of a session in order, sessions may interleave.
     history
-        Columns of ``X`` that hold each kind of history regressor, as the design codes it: one
-        for two choices, else one per class but the baseline. :func:`history_of` finds them for
-        a task; an empty mapping takes all regressors as given.
+        Columns of ``X`` that hold each history regressor, or kind of one, as the design codes
+        it. :func:`~glmhmm_core.simulation.feedback.history_of` finds them for a task; an empty
+        mapping takes all regressors as given.
     rewarded : (T,) int, optional
-        Class whose choice is rewarded on each trial; needed for ``wsls`` and
-        ``previous_choice_outcome``.
+        Class whose choice is rewarded on each trial; needed for history that depends on
+        outcomes.
     U : (T, D), optional
-        Transition regressors, as given; needed where the parameters have weights for them.
+        Transition regressors; needed where the parameters have weights for them.
+    transition_history
+        The same as ``history`` of the columns of ``U``. Default: all are as given.
     baseline_class_idx
         Class whose logit is fixed at zero.
     no_choice_prob
@@ -105,7 +107,8 @@ def simulate(
     True
     """
     X = np.array(X, dtype=np.float64)
-    _check(params, X, session_ids, history, rewarded, U, baseline_class_idx)
+    U = np.empty((len(X), 0)) if U is None else np.array(U, dtype=np.float64)
+    _check(params, X, session_ids, history, rewarded, U, transition_history, baseline_class_idx)
     weights = np.asarray(params.emission_weights, dtype=np.float64)
     num_states, num_classes = weights.shape[0], weights.shape[1] + 1
     no_choice = np.broadcast_to(np.asarray(no_choice_prob, dtype=np.float64), (num_states,))
@@ -115,7 +118,6 @@ def simulate(
             where="simulate",
             remedy="Give probabilities between 0 and 1.",
         )
-    codes = choice_codes(num_classes, baseline_class_idx)
 
     rows = _rows_by_session(np.asarray(session_ids))
     draws = _uniforms(seed, rows)
@@ -124,20 +126,22 @@ def simulate(
     y = np.full(len(X), -1, dtype=np.int64)
     lengths = np.array([len(session) for session in rows])
     feedback = np.zeros(len(X), dtype=np.int8)
-    last_code = np.zeros((len(rows), codes.shape[1]))  # 0 before a session's first choice
-    last_outcome = np.zeros((len(rows), 1))
+    memories = [
+        (Memory(regressor, len(rows), num_classes, baseline_class_idx), columns, into)
+        for into, fed_back in ((X, history), (U, transition_history or {}))
+        for regressor, columns in fed_back.items()
+    ]
     for t in range(lengths.max(initial=0)):
         alive = np.flatnonzero(lengths > t)
         now = np.array([rows[session][t] for session in alive])
         before = np.array([rows[session][t - 1] for session in alive])
+        for memory, columns, into in memories:
+            into[now[:, None], columns] = memory.values(alive)
         if t == 0:
             states[now] = _invert(initial_cdf, draws[now, 0])
         else:
-            law = _leaving(params, states[before], None if U is None else U[now])
+            law = _leaving(params, states[before], U[now])
             states[now] = _invert(np.cumsum(law, axis=1), draws[now, 0])
-        for kind, columns in history.items():
-            outcome = last_outcome[alive] if kind in OUTCOME_KINDS else 1.0
-            X[now[:, None], columns] = last_code[alive] * outcome
         logits = np.insert(
             np.einsum("scm,sm->sc", weights[states[now]], X[now]), baseline_class_idx, 0.0, axis=1
         )
@@ -145,31 +149,21 @@ def simulate(
         choice = _invert(np.cumsum(probs / probs.sum(axis=1, keepdims=True), axis=1), draws[now, 1])
         made = draws[now, 2] >= no_choice[states[now]]
         y[now] = np.where(made, choice, -1)
-        last_code[alive[made]] = codes[choice[made]]
         if rewarded is not None:
             feedback[now] = np.where(made & (choice == np.asarray(rewarded)[now]), 1, -1)
-            last_outcome[alive[made], 0] = feedback[now[made]]
-    return Simulation(states=states, y=y, X=X, feedback=feedback)
+        for memory, _, _ in memories:
+            memory.update(alive[made], choice[made], feedback[now[made]])
+    return Simulation(states=states, y=y, X=X, U=U, feedback=feedback)
 
 
-def history_of(task: Task) -> dict[RegressorKind, list[int]]:
-    """Columns of a task's design that hold each kind of history regressor."""
-    names = task.feature_names
-    return {
-        regressor.kind: [names.index(name) for name in task.columns_of(regressor)]
-        for regressor in task.regressors
-        if regressor.kind in HISTORY_KINDS
-    }
-
-
-def _leaving(params: Parameters, states: np.ndarray, u: np.ndarray | None) -> np.ndarray:
+def _leaving(params: Parameters, states: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Law of the next state after each of S states, (S, K), given its regressors (S, D)."""
     law = np.asarray(params.transition_matrix, dtype=np.float64)[states]
     if params.transition_weights is None:
         return law
     odds = np.zeros(law.shape)
     weights = np.asarray(params.transition_weights)[states]
-    driven = np.einsum("sjd,sd->sj", weights, np.asarray(u))
+    driven = np.einsum("sjd,sd->sj", weights, u)
     np.put_along_axis(odds, others(law.shape[1])[states], driven, axis=1)
     law = law * np.exp(odds - odds.max(axis=1, keepdims=True))
     return law / law.sum(axis=1, keepdims=True)
@@ -179,25 +173,37 @@ def _check(
     params: Parameters,
     X: np.ndarray,
     session_ids: np.ndarray,
-    history: Mapping[RegressorKind, Sequence[int]],
+    history: History,
     rewarded: np.ndarray | None,
-    U: np.ndarray | None,
+    U: np.ndarray,
+    transition_history: History | None,
     baseline_class_idx: int,
 ) -> None:
     """Refuse shapes that do not belong together, and regressors that are no numbers."""
     num_states, rows, num_features = np.shape(params.emission_weights)
+    if not 0 <= baseline_class_idx <= rows:
+        raise InputError(
+            f"baseline_class_idx is {baseline_class_idx}",
+            where="simulate",
+            remedy=f"Give a class between 0 and {rows}.",
+        )
+    driven = params.transition_weights
     shapes: dict[str, tuple[object, object]] = {
         "initial_probs": (np.shape(params.initial_probs), (num_states,)),
         "transition_matrix": (np.shape(params.transition_matrix), (num_states, num_states)),
         "X": (X.shape, (len(session_ids), num_features)),
     }
-    for kind, columns in history.items():
-        shapes[f"history[{kind!r}]"] = (len(columns), rows)
-    if rewarded is not None or any(kind in OUTCOME_KINDS for kind in history):
-        shapes["rewarded"] = (None if rewarded is None else np.shape(rewarded), (len(X),))
-    if params.transition_weights is not None:
-        wanted = (len(session_ids), np.shape(params.transition_weights)[-1])
-        shapes["U"] = (None if U is None else np.shape(U), wanted)
+    if driven is not None:
+        shapes["U"] = (U.shape, (len(session_ids), np.shape(driven)[-1]))
+    for what, fed_back in (("history", history), ("transition_history", transition_history or {})):
+        for regressor, columns in fed_back.items():
+            name = as_regressor(regressor).name
+            width = Memory(regressor, 1, rows + 1, baseline_class_idx).width
+            shapes[f"{what}[{name!r}]"] = (len(columns), width)
+            if as_regressor(regressor).needs_outcome and rewarded is None:
+                shapes["rewarded"] = (None, (len(X),))
+    if rewarded is not None:
+        shapes["rewarded"] = (np.shape(rewarded), (len(X),))
     for name, (given, wanted_shape) in shapes.items():
         if given != wanted_shape:
             raise InputError(
@@ -205,19 +211,14 @@ def _check(
                 where="simulate",
                 remedy="Give parameters, regressors and sessions of one model.",
             )
-    fed_back = [column for columns in history.values() for column in columns]
-    if not np.isfinite(np.delete(X, fed_back, axis=1)).all():
-        raise InputError(
-            "regressors that are taken as given are not all finite",
-            where="simulate",
-            remedy="Remove or fill what is NaN or infinite.",
-        )
-    if not 0 <= baseline_class_idx <= rows:
-        raise InputError(
-            f"baseline_class_idx is {baseline_class_idx}",
-            where="simulate",
-            remedy=f"Give a class between 0 and {rows}.",
-        )
+    for values, fed_back in ((X, history), (U, transition_history or {})):
+        made = [column for columns in fed_back.values() for column in columns]
+        if not np.isfinite(np.delete(values, made, axis=1)).all():
+            raise InputError(
+                "regressors that are taken as given are not all finite",
+                where="simulate",
+                remedy="Remove or fill what is NaN or infinite.",
+            )
 
 
 def _rows_by_session(session_ids: np.ndarray) -> list[np.ndarray]:

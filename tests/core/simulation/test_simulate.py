@@ -1,15 +1,21 @@
 """Closed-loop simulation: history is that of the choices made, and draws follow the model."""
 
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glmhmm_core.design.build import build_design
 from glmhmm_core.design.history import history_columns
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
-from glmhmm_core.simulation.simulate import history_of, simulate
+from glmhmm_core.simulation.feedback import history_of, transition_history_of
+from glmhmm_core.simulation.simulate import simulate
 from glmhmm_core.tasks.load import load_task
+from glmhmm_core.tasks.task import Regressor
 
 HISTORY = {"previous_choice": [2], "wsls": [3]}
 
@@ -132,6 +138,82 @@ def test_states_and_choices_follow_the_parameters(baseline):
                 np.bincount(made.y[here] + 1, minlength=C + 1),
                 np.array([missed, *((1 - missed) * law)]),
             )
+
+
+TRACED = replace(
+    load_task("two_afc"),
+    regressors=(
+        Regressor("bias", "bias", 3.0),
+        Regressor("choice_lags", "lag", 2.0, count=3),
+        Regressor("choice_trace", "losses", 2.0, decay=0.8, outcome="unrewarded"),
+        Regressor("previous_choice", "previous_choice", 2.0),
+    ),
+    transition_regressors=(
+        Regressor("session_time", "time", 2.0, trials=10.0),
+        Regressor("outcome_trace", "outcomes", 2.0, decay=0.5),
+        Regressor("choice_lags", "wins", 2.0, count=2, outcome="rewarded"),
+        Regressor("choice_trace", "choices", 2.0, decay=0.9),
+        Regressor("choice_trace", "sides", 2.0, decay=0.9, outcome="signed"),
+        Regressor("outcome_lags", "outcome_lag", 2.0, count=2),
+    ),
+)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_what_is_fed_back_is_what_the_design_makes_of_the_choices(num_classes):
+    """Of both kinds of regressors, over sessions with trials that have no choice."""
+    names = ("left", "right", "neither")[:num_classes]
+    task = replace(TRACED, choices=names)
+    ids = np.repeat(["a", "b", "c"], [30, 1, 25])
+    rng = np.random.default_rng(num_classes)
+    driven = task.transition_names
+    params = draw_parameters(2, len(task.feature_names), num_classes)._replace(
+        transition_weights=rng.normal(size=(2, 1, len(driven)))
+    )
+    time = np.concatenate([np.arange(n) for n in (30, 1, 25)])
+    given = np.full((len(ids), len(driven)), np.nan)
+    given[:, 0] = time / 10
+    X = np.full((len(ids), len(task.feature_names)), np.nan)
+    X[:, 0] = 1.0
+    made = simulate(
+        params,
+        X,
+        ids,
+        history=history_of(task),
+        rewarded=rng.integers(0, num_classes, len(ids)),
+        U=given,
+        transition_history=transition_history_of(task, driven),
+        no_choice_prob=0.2,
+        seed=1,
+    )
+    table = pl.DataFrame(
+        {
+            "subject": ["ann"] * len(ids),
+            "session": ids,
+            "trial": time,
+            "choice": pl.Series(made.y).replace(-1, None),
+            "feedback": made.feedback,
+            "in_chain": [True] * len(ids),
+            "masked": [False] * len(ids),
+        }
+    )
+    design = build_design(table, task)
+    assert 0 < (made.y < 0).sum() < 30
+    np.testing.assert_allclose(made.X, design.X, atol=1e-14)
+    np.testing.assert_allclose(made.U, design.U, atol=1e-14)
+
+
+def test_history_of_what_a_model_is_driven_by():
+    found = transition_history_of(TRACED, ("time", "choices", "wins_1", "wins_2"))
+    assert {r.name: columns for r, columns in found.items()} == {"choices": [1], "wins": [2, 3]}
+    with pytest.raises(InputError, match="wins_2"):
+        transition_history_of(TRACED, ("wins_1",))
+
+
+def test_what_choices_do_not_feed_back_is_no_history():
+    X, _ = draw_trials(4)
+    with pytest.raises(InputError, match="session_time"):
+        simulate(draw_parameters(2), X, np.zeros(4), history={"session_time": [2]})
 
 
 def test_transition_regressors_move_the_odds_of_leaving():
