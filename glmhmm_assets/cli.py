@@ -99,6 +99,28 @@ def run(study: str, subjects: tuple[str, ...]) -> None:
 @main.command(epilog=EXIT_CODES)
 @click.argument("study", metavar="STUDY")
 @click.option(
+    "--subject", "-s", "subjects", multiple=True, required=True, help="Whose; may be repeated."
+)
+def promote(study: str, subjects: tuple[str, ...]) -> None:
+    """Let fits that are held for review take the place of the subjects' earlier ones.
+
+    A refit is held if it did not converge, is not the best of its starts, or has other states;
+    its asset's page says which. Tables, figures and MLflow follow.
+
+    \b
+    Example:
+      glmhmm promote mice --subject sim_001
+    """  # noqa: D301
+    from glmhmm_assets.runner import run_study
+
+    outcome = run_study(_load(study), subjects, _console(), promote=True)
+    _tell_outcome(study, outcome)
+    sys.exit(FAILED if outcome.problems else SOME_LEFT_OUT if outcome.left_out else DONE)
+
+
+@main.command(epilog=EXIT_CODES)
+@click.argument("study", metavar="STUDY")
+@click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write every exclusion, one row each, to this CSV file.",

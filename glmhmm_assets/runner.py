@@ -25,6 +25,7 @@ from glmhmm_assets.interrupting import execute
 from glmhmm_assets.launcher import BY_HAND_TAG, by_hand_lock
 from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags
 from glmhmm_assets.resources.session_files import is_being_written, scan_sessions
+from glmhmm_assets.standing import refit_log
 from glmhmm_assets.study import Study
 from glmhmm_assets.watching import arrived
 from glmhmm_core.errors import InputError
@@ -57,7 +58,9 @@ class Outcome:
     problems: tuple[str, ...]
 
 
-def run_study(study: Study, asked: Sequence[str], console: Console) -> Outcome:
+def run_study(
+    study: Study, asked: Sequence[str], console: Console, *, promote: bool = False
+) -> Outcome:
     """Bring a study's subjects up to date; only what is missing or changed is fitted.
 
     Parameters
@@ -68,11 +71,14 @@ def run_study(study: Study, asked: Sequence[str], console: Console) -> Outcome:
         Subjects to go over; all that have session files if empty.
     console
         Where progress is told.
+    promote
+        Promote the fits of those asked for, which are held for review.
 
     Raises
     ------
     InputError
-        If the session files cannot be used, a subject has none, or the study is being run.
+        If the session files cannot be used, a subject has none, the study is being run, or there
+        is nothing to promote.
     """
     with dg.DagsterInstance.get() as instance, _alone(study, instance):
         with console.status(f"{study.name}: reading session files"):
@@ -86,7 +92,9 @@ def run_study(study: Study, asked: Sequence[str], console: Console) -> Outcome:
         new = [subject for subject in subjects if subject not in known]
         instance.add_dynamic_partitions(study.partitions_name, new)
         _record_arrivals(study, instance, files)
-        events = _materialize(study, instance, subjects, console)
+        if promote:
+            _check_held(study, subjects)
+        events = _materialize(study, instance, subjects, console, subjects if promote else ())
     reasons = dict.fromkeys(subjects, "its run failed before it was fitted") | _reasons(
         study, events
     )
@@ -95,6 +103,18 @@ def run_study(study: Study, asked: Sequence[str], console: Console) -> Outcome:
         left_out={subject: reason for subject, reason in reasons.items() if reason is not None},
         problems=tuple(_message(event) for event in events if event.is_step_failure),
     )
+
+
+def _check_held(study: Study, subjects: Sequence[str]) -> None:
+    """Refuse to promote where nothing is held."""
+    for subject in subjects:
+        newest = refit_log(study).newest(subject)
+        if newest is None or newest[2].startswith("promoted"):
+            raise InputError(
+                f"no fit of {subject!r} is held for review",
+                where=f"study {study.name!r}",
+                remedy="The check refits_promoted of subject_fits lists those that are.",
+            )
 
 
 def _record_arrivals(
@@ -112,7 +132,11 @@ def _record_arrivals(
 
 
 def _materialize(
-    study: Study, instance: dg.DagsterInstance, subjects: Sequence[str], console: Console
+    study: Study,
+    instance: dg.DagsterInstance,
+    subjects: Sequence[str],
+    console: Console,
+    promote: Sequence[str],
 ) -> list[dg.DagsterEvent]:
     """Run the graph over stretches of neighboring partitions; give what happened.
 
@@ -135,7 +159,10 @@ def _materialize(
         before = [key for key in partitioned if key.path[-1] in BEFORE_POPULATION]
         steps = [(stretch, before) for stretch in stretches[1:]] + steps
     events: list[dg.DagsterEvent] = []
+    fits = dg.AssetKey([study.name, "subject_fits"])
     for stretch, selection in steps:
+        config = {"promote": [subject for subject in promote if subject in stretch]}
+        ops = {fits.to_python_identifier(): {"config": config}} if fits in selection else {}
         run_id = make_new_run_id()
         with follow(instance, run_id, console, study.name):
             result = execute(
@@ -149,7 +176,10 @@ def _materialize(
                     BY_HAND_TAG: "yes",
                     "dagster/max_retries": "0",  # nobody but a person starts it again
                 },
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                run_config={
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                    "ops": ops,
+                },
             )
         events += result.all_events
     return events

@@ -46,6 +46,11 @@ _FITS = {
         "At the number of states that the figures show, every state holds at least "
         f"{LEAST_OCCUPANCY:.0%} of the trials."
     ),
+    "refits_promoted": (
+        "Every refit took the place of the subject's earlier fit: at the number of states that "
+        "the figures show it converged, it is the best of its starts, and its states are the "
+        "earlier ones. One that did not is held for review, and the earlier fit stands."
+    ),
 }
 
 
@@ -83,12 +88,13 @@ def check_cleaning(
 
 
 def check_fits(
-    study: Study, fits: "Mapping[str, SubjectFits | Excluded]"
+    study: Study, fits: "Mapping[str, SubjectFits | Excluded]", held: Mapping[str, str]
 ) -> list[dg.AssetCheckResult]:
-    """Check the fits of one run."""
+    """Check the fits of one run that stand; ``held`` tells why others of a subject do not."""
     from glmhmm_core.fitting.result import Excluded
 
     trouble: dict[str, list[dict[str, str]]] = {name: [] for name in _FITS}
+    trouble["refits_promoted"] = [_line(subject, why) for subject, why in held.items()]
     for subject, one in fits.items():
         if isinstance(one, Excluded):
             trouble["subjects_fitted"].append(_line(subject, one.reason))

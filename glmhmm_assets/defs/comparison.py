@@ -68,13 +68,17 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
 
 
 def compare(study: Study, fits: "SubjectFits", design: "Design") -> "pl.DataFrame":
-    """Fit the lapse GLMs with the priors and folds of the GLM-HMMs, and table all models."""
+    """Fit the lapse GLMs with the priors and folds of the GLM-HMMs, and table all models.
+
+    All are of the sessions that the GLM-HMMs saw: where a refit is held, there are newer ones.
+    """
     from glmhmm_core.baselines.inputs import design_arguments
     from glmhmm_core.baselines.lapse_glm import fit_lapse_glm
     from glmhmm_core.tables.comparison import comparison_table
 
     first = fits.fits[0]
-    given = design_arguments(design) | {
+    seen = design.of_sessions(fits.keys_session.tolist())
+    given = design_arguments(seen) | {
         "prior_scale": tuple(first.specification.emission_scale.tolist()),
         "seed": study.model.seed,
         "cv_folds": len(first.cv_metrics),

@@ -1,9 +1,11 @@
 """From designs to fitted models: all subjects of a run in one batch."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from pydantic import Field
 
 from glmhmm_assets.compilation_cache import use_compilation_cache
 from glmhmm_assets.defs.checks import check_fits, fit_check_specs, shown_fit
@@ -11,14 +13,22 @@ from glmhmm_assets.defs.population import NAME as POPULATION
 from glmhmm_assets.defs.population import stored_population
 from glmhmm_assets.per_subject import exclude, show, subject_asset
 from glmhmm_assets.progress import Progress
-from glmhmm_assets.resources.fit_store import FitStore
+from glmhmm_assets.standing import Standing, champion_of, fit_store, settle
 from glmhmm_assets.study import Study
 
 if TYPE_CHECKING:
-    from glmhmm_core.fitting.result import Excluded, SubjectFits
+    from glmhmm_core.fitting.result import Excluded, FitResult, SubjectFits
 
 #: Rooms of the core that make a fit.
 ROOMS = ("engine", "fitting")
+
+
+class Promotion(dg.Config):
+    """What a person decides that the rule did not."""
+
+    promote: list[str] = Field(
+        default=[], description="Subjects whose fits were held, and are promoted by hand."
+    )
 
 
 def build_subject_fits(study: Study) -> dg.AssetsDefinition:
@@ -31,7 +41,9 @@ def build_subject_fits(study: Study) -> dg.AssetsDefinition:
         deps=[[study.name, POPULATION]],
         pool="gpu",
     )
-    def subject_fits(context: dg.AssetExecutionContext, design_tensors: dict) -> Iterator[Any]:
+    def subject_fits(
+        context: dg.AssetExecutionContext, config: Promotion, design_tensors: dict
+    ) -> Iterator[Any]:
         """Softmax GLM-HMMs of every subject, for every number of states that the study names.
 
         All subjects, numbers of states, restarts and folds are one batch in one process. Each
@@ -39,21 +51,46 @@ def build_subject_fits(study: Study) -> dg.AssetsDefinition:
         subject's fits are kept under a fingerprint of its data, its settings and the sources
         that make them, as soon as they are finished: a run that finds them there fits nothing,
         and one that was killed goes on where it stopped.
+
+        A refit starts from the subject's earlier fit too, whose score on the sessions that are
+        new to it is shown. It takes the earlier one's place if it converged, is the best of its
+        starts and has the same states; else it is held for review, and the earlier fit stands
+        here and in all tables and figures. `glmhmm promote STUDY --subject NAME`, or this asset
+        with `promote: [NAME]` as its config, promotes it by hand.
         """
-        fits = fit_batch(context, study, design_tensors)
-        for subject, one in fits.items():
-            _tell(context, study, subject, one)
+        fits: dict[str, Any] = {}
+        held: dict[str, str] = {}
+        for subject, one in fit_batch(context, study, design_tensors).items():
+            if isinstance(one, _Fitted):
+                by_hand = subject in config.promote
+                design = design_tensors[subject]
+                standing = settle(study, design, one.fits, one.inputs, by_hand=by_hand)
+                _tell(context, study, standing, one.inputs)
+                if standing.held:
+                    held[subject] = standing.promotion
+                fits[subject] = standing.fits
+            else:
+                fits[subject] = exclude(context, one)
         yield dg.Output(fits)
-        yield from check_fits(study, fits)
+        yield from check_fits(study, fits, held)
 
     return subject_fits
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """A subject's newest fits, and the fingerprint that they are kept under."""
+
+    fits: "SubjectFits"
+    inputs: str
+
+
 def fit_batch(
     context: dg.AssetExecutionContext, study: Study, designs: dict
-) -> "dict[str, SubjectFits | Excluded]":
+) -> "dict[str, _Fitted | Excluded]":
     """Fit what the store does not hold; give everything in the order of the run's partitions."""
     use_compilation_cache(study)
+    from glmhmm_core.comparison.succession import succeed
     from glmhmm_core.fitting.batch import fit_subjects
     from glmhmm_core.fitting.fingerprint import fingerprint
     from glmhmm_core.fitting.result import Excluded
@@ -63,23 +100,31 @@ def fit_batch(
     population = stored_population(study, usable)
     if population is None:
         context.log.info("no fit of the population to start from: own restarts alone")
-    store = FitStore(study.storage / "fits")
+    store = fit_store(study)
     fits: dict[str, Any] = {s: d for s, d in designs.items() if isinstance(d, Excluded)}
-    todo = {}
+    todo, inputs, earlier = {}, {}, {}
     for subject, design in designs.items():
         if subject in fits:
             continue
-        stored = store.find(subject, fingerprint(design, num_states, settings, population))
+        inputs[subject] = fingerprint(design, num_states, settings, population)
+        stored = store.find(subject, inputs[subject])
         if stored is None:
             todo[subject] = design
+            if before := champion_of(study, subject, design):
+                earlier[subject] = before
         else:
-            fits[subject] = stored
+            fits[subject] = _Fitted(stored, inputs[subject])
             show(context, subject, {"from_store": True})
     context.log.info("%d subjects are fitted already, %d to fit", len(fits), len(todo))
 
     def finished(one: "SubjectFits | Excluded") -> None:
         if not isinstance(one, Excluded):
-            store.keep(one)
+            before = earlier.get(one.subject)
+            one = succeed(one, before) if before else one
+            store.keep(one, inputs[one.subject])
+            fits[one.subject] = _Fitted(one, inputs[one.subject])
+        else:
+            fits[one.subject] = one
         context.log.info("finished %s", one.subject)
 
     if todo:
@@ -90,31 +135,30 @@ def fit_batch(
             restarts=len(todo) * starts,
             folds=len(todo) * settings.cv_folds,
         )
-        fits |= fit_subjects(
+        fit_subjects(
             todo,
             num_states,
             settings,
             population=population,
+            earlier=earlier,
             on_finished=finished,
             progress_callback=progress,
         )
     return {subject: fits[subject] for subject in context.partition_keys}
 
 
-def _tell(
-    context: dg.AssetExecutionContext, study: Study, subject: str, one: "SubjectFits | Excluded"
-) -> None:
+def _tell(context: dg.AssetExecutionContext, study: Study, standing: Standing, inputs: str) -> None:
     """Show the essentials of one subject's fits on its materialization."""
     from glmhmm_core.comparison.scores import bits_per_trial, heldout_bits_per_trial
-    from glmhmm_core.fitting.result import Excluded
 
-    if isinstance(one, Excluded):
-        exclude(context, one)
-        return
+    one = standing.fits
     fit = shown_fit(study, one)
     heldout = heldout_bits_per_trial(fit)
     facts: dict[str, Any] = {
         "fingerprint": one.fingerprint,
+        "champion": standing.champion,
+        "promotion": _in_words(standing),
+        "prospective_test": _prospective_test(shown_fit(study, standing.newest)),
         "population": one.population or "none",
         "trials": len(fit.y),
         "num_states_shown": fit.num_states,
@@ -135,6 +179,43 @@ def _tell(
         }
         if own.heldout_gain is not None:
             facts["own_heldout_gain"] = own.heldout_gain
+    if standing.held:
+        facts["held_fit"] = standing.newest.fingerprint
+        file = fit_store(study).path(one.subject, inputs)
+        facts["held_fit_file"] = dg.MetadataValue.path(str(file))
+    if score := shown_fit(study, standing.newest).succession:
+        facts["earlier"] = score.earlier
+        if score.log_likelihood is not None:
+            facts["prospective_log_likelihood"] = score.log_likelihood
+            facts["prospective_bits_per_trial"] = score.bits_per_trial
     if one.notes:
         facts["notes"] = "\n".join(one.notes)
-    show(context, subject, facts)
+    show(context, one.subject, facts)
+
+
+def _in_words(standing: Standing) -> str:
+    """Say what became of the newest fits, and so which fits are shown."""
+    if not standing.held:
+        return standing.promotion
+    if standing.champion:
+        return f"{standing.promotion} The earlier fit stands: everything shown is of it."
+    return f"{standing.promotion} No earlier fit is of these data: everything shown is of this one."
+
+
+def _prospective_test(fit: "FitResult") -> str:
+    """Say how the earlier model predicted the sessions that it never saw."""
+    test = fit.succession
+    if test is None:
+        return "none: there was no earlier fit"
+    changed = ""
+    if test.changed_sessions:
+        changed = f"{len(test.changed_sessions)} sessions were corrected or removed"
+    if test.log_likelihood is None or test.bits_per_trial is None:
+        return f"none: no new sessions with choices{changed and ', ' + changed}"
+    glm = test.glm_bits_per_trial
+    return (
+        f"the earlier model of {fit.num_states} states on {len(test.new_sessions)} new sessions "
+        f"({test.new_choices} choices): {test.log_likelihood:.1f} nats, {test.bits_per_trial:.3f} "
+        f"bits per trial{'' if glm is None else f', the GLM {glm:.3f}'}"
+        f"{changed and '; ' + changed}"
+    )

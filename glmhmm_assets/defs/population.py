@@ -109,7 +109,7 @@ def _fit(
             starts = sum(1 if k == 1 else min(settings.n_restarts, RESTARTS) for k in num_states)
             progress = Progress(context.log.info, restarts=starts, folds=settings.cv_folds)
             fits = fit_population(usable, num_states, settings, progress_callback=progress)
-            store.keep(fits)
+            store.keep(fits, mark)
     except InputError as error:
         context.add_output_metadata({**facts, "excluded": str(error)})
         return Excluded(SUBJECT, str(error))

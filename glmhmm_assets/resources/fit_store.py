@@ -1,7 +1,8 @@
 """Finished fits by fingerprint, so that nothing is fitted twice and a killed run goes on.
 
-A fingerprint names data, settings and the sources that make a fit; a file under it is the fit. It
-is written the moment a subject is finished, long before Dagster stores the asset.
+A fingerprint names data, settings and the sources that make a fit; a file under it is the fit,
+whatever earlier fit it started from too. It is written the moment a subject is finished, long
+before Dagster stores the asset.
 """
 
 import logging
@@ -28,7 +29,7 @@ class FitStore:
         """Give the fits under a fingerprint, if they are there and whole."""
         from glmhmm_core.fitting.store import load_fits
 
-        path = self._path(subject, fingerprint)
+        path = self.path(subject, fingerprint)
         if not path.exists():
             return None
         try:
@@ -39,15 +40,16 @@ class FitStore:
         path.touch()  # used just now
         return fits
 
-    def keep(self, fits: "SubjectFits") -> None:
-        """Write a subject's fits, and drop its oldest beyond ``KEPT``."""
+    def keep(self, fits: "SubjectFits", fingerprint: str) -> None:
+        """Write a subject's fits under a fingerprint, and drop its oldest beyond ``KEPT``."""
         from glmhmm_core.fitting.store import save_fits
 
-        path = self._path(fits.subject, fits.fingerprint)
+        path = self.path(fits.subject, fingerprint)
         save_fits(path, fits)
         by_age = sorted(path.parent.glob("*.npz"), key=lambda file: file.stat().st_mtime)
         for old in by_age[:-KEPT]:
             old.unlink(missing_ok=True)
 
-    def _path(self, subject: str, fingerprint: str) -> Path:
+    def path(self, subject: str, fingerprint: str) -> Path:
+        """Place of a subject's fits under a fingerprint."""
         return self.folder / subject / f"{fingerprint}.npz"

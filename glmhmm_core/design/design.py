@@ -1,6 +1,6 @@
 """A subject's design: the arrays that models are fitted to, with the keys back to the trials."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -85,3 +85,10 @@ class Design:
     def session_ids(self) -> np.ndarray:
         """Session of each row, shape (T,)."""
         return self.keys["session"].to_numpy()
+
+    def of_sessions(self, sessions: Collection[str]) -> "Design":
+        """The trials of these sessions alone."""
+        rows = self.keys["session"].is_in(list(set(sessions)))
+        at = rows.to_numpy()
+        arrays = {name: getattr(self, name)[at] for name in ("X", "y", "mask", "U")}
+        return replace(self, keys=self.keys.filter(rows), **arrays)

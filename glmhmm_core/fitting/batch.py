@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from glmhmm_core.design.design import Design
-from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.climb import ProgressCallback
 from glmhmm_core.fitting.fingerprint import fingerprint
@@ -15,7 +14,7 @@ from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.result import Excluded, SubjectFits
 from glmhmm_core.fitting.settings import FitSettings
 from glmhmm_core.fitting.specification import Specification, by_state
-from glmhmm_core.fitting.subject import assemble, jobs_of
+from glmhmm_core.fitting.subject import Start, assemble, jobs_of
 from glmhmm_core.fitting.validation import (
     check_folds,
     check_num_states,
@@ -35,7 +34,7 @@ def fit_subjects(
     settings: FitSettings,
     *,
     population: SubjectFits | Mapping[str, SubjectFits] | None = None,
-    warm_starts: Mapping[str, Mapping[int, Parameters]] | None = None,
+    earlier: Mapping[str, SubjectFits] | None = None,
     on_finished: Callable[[SubjectFits | Excluded], None] | None = None,
     progress_callback: ProgressCallback | None = None,
 ) -> dict[str, SubjectFits | Excluded]:
@@ -56,9 +55,9 @@ def fit_subjects(
         that optimum is the subject's unless its own predicts better (``own_optimum``). Or, by
         subject, fits of its own to start from in the same way: with transition regressors, those
         with a constant chain.
-    warm_starts
-        Subject -> number of states -> parameters of an earlier fit to start from, besides the
-        restarts.
+    earlier
+        Subject -> its earlier fits, of the same regressors and choices, to start from too. A
+        fold starts from an earlier fold that saw none of its held-out sessions, if there is one.
     on_finished
         Called with each subject's value as soon as it is there, in the order of ``designs``.
     progress_callback
@@ -74,7 +73,7 @@ def fit_subjects(
     InputError
         If the settings make no sense for any subject.
     """
-    warm = warm_starts or {}
+    before = earlier or {}
     check_settings(settings)
     tell = progress_callback or (lambda _: None)
     if isinstance(population, SubjectFits):
@@ -90,7 +89,7 @@ def fit_subjects(
                 workers,
                 tell,
                 population.get(subject) if isinstance(population, Mapping) else population,
-                warm.get(subject, {}),
+                before.get(subject),
             )
             for subject, design in designs.items()
         }
@@ -122,6 +121,7 @@ class Started:
     fingerprint: str
     notes: tuple[str, ...]
     population: str | None
+    earlier: str | None
     full: Future[Any]
     folds: tuple[Future[Any], ...]
 
@@ -147,6 +147,7 @@ class Started:
             fits=tuple(fits),
             notes=self.notes,
             population=self.population,
+            earlier=self.earlier,
         )
 
 
@@ -157,7 +158,7 @@ def start_subject(
     workers: Workers,
     tell: ProgressCallback,
     population: SubjectFits | None = None,
-    warm_starts: Mapping[int, Parameters] | None = None,
+    earlier: SubjectFits | None = None,
     session_groups: tuple[str, ...] | None = None,
 ) -> Started | Excluded:
     """Check one subject and put its jobs on the way; arguments as for :func:`fit_subjects`.
@@ -179,7 +180,6 @@ def start_subject(
         baseline_class_idx=design.baseline_class_idx,
         session_groups=session_groups,
     )
-    given = warm_starts or {}
     notes: list[str] = []
     feasible: list[int] = []
     fitted = settings
@@ -211,11 +211,9 @@ def start_subject(
     for k in num_states:
         try:
             check_num_states(k, problem, model.having(k), where)
-            if k in given:
-                check_warm_start(given[k], k, model, where)
-            for fit in population.fits if population else ():
-                if fit.num_states == k:
-                    check_warm_start(fit.fitted_params, k, model, where)
+            for source in (earlier, population):
+                if source and (start := source.find(k)):
+                    check_warm_start(start.fitted_params, k, model, where)
             feasible.append(k)
         except InputError as error:
             notes.append(str(error))
@@ -231,15 +229,20 @@ def start_subject(
             _check_population(population, fitted)
     except InputError as error:
         return Excluded(design.subject, str(error))
-    shared = [fit for fit in population.fits if fit.num_states in feasible] if population else []
+    shared, before = (
+        [fit for fit in source.fits if fit.num_states in feasible] if source else []
+        for source in (population, earlier)
+    )
     models = {k: model.having(k) for k in feasible}
-    jobs = jobs_of(problem, models, fitted, design.subject, given, shared)
+    starts = {fit.num_states: Start(fit.fitted_params, fit.cv_metrics) for fit in before}
+    jobs = jobs_of(problem, models, fitted, design.subject, starts, shared)
     full, *folds = (workers.submit(job, tell) for job in jobs)
     return Started(
         design,
-        fingerprint(design, num_states, settings, population),
+        fingerprint(design, num_states, settings, population, earlier),
         tuple(notes),
         population.fingerprint if population else None,
+        earlier.fingerprint if earlier else None,
         full,
         tuple(folds),
     )

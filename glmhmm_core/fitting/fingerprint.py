@@ -22,11 +22,13 @@ def fingerprint(
     num_states: Sequence[int],
     settings: FitSettings,
     population: SubjectFits | None = None,
+    earlier: SubjectFits | None = None,
 ) -> str:
     """Hash of everything that decides a subject's fits, as 64 hexadecimal digits.
 
     Equal fingerprints mean equal fits, so that a finished one is never made again; a change of
-    a trial, a setting, the fitting code or the population's fit means another fingerprint.
+    a trial, a setting, the fitting code, the population's fit or the subject's earlier fits that
+    these start from means another fingerprint.
     """
     digest = hashlib.sha256()
     digest.update(data_hash(design.driven_by(settings.transition_regressors)).encode())
@@ -34,6 +36,8 @@ def fingerprint(
     digest.update(sources_hash().encode())
     if population is not None:
         digest.update(population.fingerprint.encode())
+    if earlier is not None:
+        digest.update(f"after {earlier.fingerprint}".encode())
     return digest.hexdigest()
 
 

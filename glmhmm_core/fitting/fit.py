@@ -10,7 +10,7 @@ from glmhmm_core.fitting.inputs import as_problem
 from glmhmm_core.fitting.result import FitResult
 from glmhmm_core.fitting.settings import FitSettings
 from glmhmm_core.fitting.specification import Frozen, Specification
-from glmhmm_core.fitting.subject import assemble, jobs_of
+from glmhmm_core.fitting.subject import Start, assemble, jobs_of
 from glmhmm_core.fitting.validation import (
     check_folds,
     check_num_states,
@@ -134,12 +134,12 @@ n_restarts, max_iters, tol, seed, cv_folds
     check_problem(problem, model, "fit_glmhmm")
     check_num_states(num_states, problem, model, "fit_glmhmm")
     check_folds(cv_folds, problem, "fit_glmhmm")
-    warm_starts = {} if warm_start is None else {num_states: warm_start}
+    starts = {} if warm_start is None else {num_states: Start(warm_start)}
     if warm_start is not None:
         check_warm_start(warm_start, num_states, model, "fit_glmhmm")
     tell = progress_callback or (lambda _: None)
     with Workers() as workers:
-        jobs = jobs_of(problem, {num_states: model}, settings, "", warm_starts)
+        jobs = jobs_of(problem, {num_states: model}, settings, "", starts)
         full, *folds = [workers.submit(job, tell) for job in jobs]
         (fit,) = assemble(full.result(), [fold.result() for fold in folds])
         return fit

@@ -93,6 +93,45 @@ class OwnOptimum:
 
 
 @dataclass(frozen=True)
+class Succession:
+    """How a refit stands to the subject's earlier fit with as many states.
+
+    Attributes
+    ----------
+    earlier
+        Fingerprint of the earlier fits.
+    new_sessions
+        Sessions that the earlier fit never saw.
+    changed_sessions
+        Sessions that it saw and that were corrected or removed since.
+    new_choices
+        Choices in the new sessions.
+    log_likelihood, bits_per_trial, glm_bits_per_trial
+        Of the new sessions' choices under the earlier model, in nats; per choice over the
+        frequencies that the earlier fit saw (half a count added to each class), in bits; and
+        the same of the earlier model with one state. None without new choices; the last also
+        where that model was not fitted.
+    match_cost, match_margin
+        Mean over states of the cost of taking them for the earlier fit's, and what the next
+        best assignment costs more (None if there is none); see ``states.matching``.
+    ambiguous, reason
+        Whether the states are not the earlier ones beyond doubt, and why.
+    """
+
+    earlier: str
+    new_sessions: tuple[str, ...]
+    changed_sessions: tuple[str, ...]
+    new_choices: int
+    log_likelihood: float | None
+    bits_per_trial: float | None
+    glm_bits_per_trial: float | None
+    match_cost: float
+    match_margin: float | None
+    ambiguous: bool
+    reason: str
+
+
+@dataclass(frozen=True)
 class FitResult:
     """A fitted softmax GLM-HMM with everything a reader of it needs, rows in the caller's order.
 
@@ -131,6 +170,9 @@ class FitResult:
     own_optimum
         How the subject's own restarts compare with the start from the population's fit; None
         where there was none.
+    succession
+        How this stands to the subject's earlier fit; None where there was none. States are in
+        the earlier fit's order.
     """
 
     fitted_params: "Parameters"
@@ -157,6 +199,7 @@ class FitResult:
     cv_metrics: tuple[CVFoldResult, ...] = ()
     remarks: tuple[str, ...] = ()
     own_optimum: OwnOptimum | None = None
+    succession: Succession | None = None
 
     @property
     def num_classes(self) -> int:
@@ -244,6 +287,9 @@ class SubjectFits:
         What was asked for and could not be fitted, one sentence each.
     population
         Fingerprint of the population's fit that these started from; None if there was none.
+    earlier
+        Fingerprint of the subject's earlier fits that these started from too; None if there were
+        none.
     """
 
     subject: str
@@ -254,6 +300,11 @@ class SubjectFits:
     fits: tuple[FitResult, ...]
     notes: tuple[str, ...] = ()
     population: str | None = None
+    earlier: str | None = None
+
+    def find(self, num_states: int) -> FitResult | None:
+        """The fit with that many states, None if there is none."""
+        return next((fit for fit in self.fits if fit.num_states == num_states), None)
 
     def __getitem__(self, num_states: int) -> FitResult:
         """The fit with that many states."""

@@ -11,7 +11,13 @@ import numpy as np
 
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
-from glmhmm_core.fitting.result import CVFoldResult, FitResult, OwnOptimum, SubjectFits
+from glmhmm_core.fitting.result import (
+    CVFoldResult,
+    FitResult,
+    OwnOptimum,
+    SubjectFits,
+    Succession,
+)
 from glmhmm_core.fitting.settings import FitSettings, FrozenWeight
 from glmhmm_core.fitting.specification import Specification
 
@@ -32,6 +38,7 @@ def save_fits(path: str | os.PathLike[str], fits: SubjectFits) -> None:
         "choice_names": fits.choice_names,
         "notes": fits.notes,
         "population": fits.population,
+        "earlier": fits.earlier,
         "fits": [],
     }
     first = fits.fits[0]
@@ -49,6 +56,7 @@ def save_fits(path: str | os.PathLike[str], fits: SubjectFits) -> None:
                 "cv_metrics": [_without_params(fold) for fold in fit.cv_metrics],
                 "remarks": fit.remarks,
                 "own_optimum": fit.own_optimum and asdict(fit.own_optimum),
+                "succession": fit.succession and asdict(fit.succession),
             }
         )
         prefix = f"k{fit.num_states}/"
@@ -94,13 +102,14 @@ def _read(path: str | os.PathLike[str]) -> SubjectFits:
         fits=tuple(_fit(plain, arrays) for plain in meta["fits"]),
         notes=tuple(meta["notes"]),
         population=meta["population"],
+        earlier=meta["earlier"],
     )
 
 
 def _fit(plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> FitResult:
     prefix = f"k{plain['num_states']}/"
     model = plain["specification"]
-    own = plain["own_optimum"]
+    own, succession = plain["own_optimum"], plain["succession"]
     folds = [
         CVFoldResult(**_tupled(fold), fitted_params=_params(arrays, f"{prefix}fold{number}/"))
         for number, fold in enumerate(plain["cv_metrics"])
@@ -125,6 +134,7 @@ def _fit(plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> FitResult:
         cv_metrics=tuple(folds),
         remarks=tuple(plain["remarks"]),
         own_optimum=OwnOptimum(**own) if own else None,
+        succession=Succession(**_tupled(succession)) if succession else None,
     )
 
 
@@ -163,7 +173,7 @@ def _tupled(values: dict[str, Any]) -> dict[str, Any]:
 def _own_arrays() -> list[str]:
     """Names of the arrays that each fit has for itself."""
     elsewhere = {*PLAIN, *SHARED, "fitted_params", "session_ids", "specification", "settings"}
-    elsewhere |= {"cv_metrics", "remarks", "own_optimum"}
+    elsewhere |= {"cv_metrics", "remarks", "own_optimum", "succession"}
     return [field.name for field in fields(FitResult) if field.name not in elsewhere]
 
 

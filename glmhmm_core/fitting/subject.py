@@ -1,6 +1,6 @@
 """Fit every model to one subject: on all sessions, and with each fold's sessions held out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -29,6 +29,31 @@ class Candidates(Generic[T]):
 
 
 @dataclass(frozen=True)
+class Start:
+    """An earlier fit of one model to start from.
+
+    Attributes
+    ----------
+    params
+        Fitted to all of its sessions.
+    folds
+        The same fit without the sessions of each of its folds; None where ``params`` are to
+        serve for every fold, whatever they were fitted to.
+    """
+
+    params: Parameters
+    folds: Sequence[CVFoldResult] | None = None
+
+    def without(self, sessions: Set[str]) -> Parameters | None:
+        """Parameters that were not trained on any of these sessions, if there are some."""
+        if self.folds is None:
+            return self.params
+        unseen = (f for f in self.folds if sessions.isdisjoint(f.training_session_ids))
+        fold = next(unseen, None)
+        return fold.fitted_params if fold else None
+
+
+@dataclass(frozen=True)
 class Job:
     """All models of one subject on one set of training sessions.
 
@@ -41,7 +66,7 @@ class Job:
     population
         Number of states -> parameters of the population's fit without the same sessions.
     warm_starts
-        Number of states -> parameters of an earlier fit to start from, besides the restarts.
+        Number of states -> parameters to start from too, besides the restarts.
     fold
         Index of the held-out fold; None to fit all sessions.
     """
@@ -182,13 +207,25 @@ def jobs_of(
     specifications: Mapping[int, Specification],
     settings: FitSettings,
     subject: str,
-    warm_starts: Mapping[int, Parameters],
+    earlier: Mapping[int, Start],
     population: Sequence[FitResult] = (),
 ) -> list[Job]:
-    """The fit to all sessions and one per fold, each from the population's fit to as much."""
+    """The fit to all sessions and one per fold, each from the population's fit to as much.
+
+    Nor does a fold start from an earlier fit that saw its held-out sessions.
+    """
+    names = np.array(problem.sessions)
+    dealt = problem.folds(settings.cv_folds, settings.seed) if settings.cv_folds else names
 
     def start(fit: FitResult, fold: int | None) -> Parameters:
         return fit.fitted_params if fold is None else fit.cv_metrics[fold].fitted_params
+
+    def warm(fold: int | None) -> dict[int, Parameters]:
+        if fold is None:
+            return {k: before.params for k, before in earlier.items()}
+        held_out = set(names[dealt == fold].tolist())
+        found = {k: before.without(held_out) for k, before in earlier.items()}
+        return {k: params for k, params in found.items() if params is not None}
 
     folds: list[int | None] = [None, *range(settings.cv_folds)]
     return [
@@ -198,7 +235,7 @@ def jobs_of(
             settings,
             subject,
             {fit.num_states: start(fit, fold) for fit in population},
-            warm_starts,
+            warm(fold),
             fold,
         )
         for fold in folds

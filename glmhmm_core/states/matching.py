@@ -17,7 +17,7 @@ The assignment of least total cost is found exactly (Hungarian method). Its marg
 next best assignment costs more.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -192,6 +192,23 @@ def reorder(params: Parameters, order: list[int]) -> Parameters:
         np.asarray(params.transition_matrix)[np.ix_(order, order)],
         np.asarray(params.emission_weights)[order],
         driven,
+    )
+
+
+def renumbered(fit: FitResult, order: list[int]) -> FitResult:
+    """The same fit with its states numbered otherwise: new state i was ``order[i]``.
+
+    States with frozen weights of their own must keep their numbers.
+    """
+    return replace(
+        fit,
+        fitted_params=reorder(fit.fitted_params, order),
+        smoothed_state_probs=fit.smoothed_state_probs[:, order],
+        predictive_state_probs=fit.predictive_state_probs[:, order],
+        cv_metrics=tuple(
+            replace(fold, fitted_params=reorder(fold.fitted_params, order))
+            for fold in fit.cv_metrics
+        ),
     )
 
 

@@ -53,14 +53,18 @@ def trial_table(
 def chain_rows(fits: SubjectFits, cleaned: pl.DataFrame) -> pl.DataFrame:
     """Rows of the cleaned table that the fits were made on, in the order of the fits.
 
+    Sessions that the fits never saw are left out: a refit with them may be held for review.
+
     Raises
     ------
     InputError
-        If the chain of ``cleaned`` and the rows of the fits are not the same trials.
+        If the chain of ``cleaned`` and the rows of the fits are not the same trials of the
+        fits' sessions.
     """
     keys = pl.DataFrame({"session": fits.keys_session, "trial": fits.keys_trial})
     keys = keys.cast({"session": pl.String, "trial": pl.Int64}).with_row_index("row")
-    chain = cleaned.filter(pl.col("subject") == fits.subject, pl.col("in_chain"))
+    seen = pl.col("session").is_in(keys["session"].unique().to_list())
+    chain = cleaned.filter(pl.col("subject") == fits.subject, pl.col("in_chain"), seen)
     joined = keys.join(chain, on=_KEY, how="inner").sort("row")
     if not joined.height == keys.height == chain.height:
         raise InputError(

@@ -57,7 +57,9 @@ def with_fit(fits: SubjectFits, index: int, **changes) -> SubjectFits:
 
 
 def test_good_fits_pass_everything(study):
-    assert found(check_fits(study, {"a": good_fits()})) == {}
+    assert found(check_fits(study, {"a": good_fits()}, {})) == {}
+    (line,) = found(check_fits(study, {"a": good_fits()}, {"a": "held: no"}))["refits_promoted"]
+    assert line == {"subject": "a", "what": "held: no"}
 
 
 def test_a_subject_without_fits_and_one_without_all_are_listed(study):
@@ -66,7 +68,7 @@ def test_a_subject_without_fits_and_one_without_all_are_listed(study):
         "b": Excluded("b", "too short"),
         "c": replace(good_fits("c"), notes=("K = 5 is more than its choices bear",)),
     }
-    assert found(check_fits(study, fits)) == {
+    assert found(check_fits(study, fits, {})) == {
         "subjects_fitted": [
             {"subject": "b", "what": "too short"},
             {"subject": "c", "what": "K = 5 is more than its choices bear"},
@@ -78,7 +80,7 @@ def test_a_fall_of_the_objective_is_found_in_any_restart(study):
     trace = good_fits()[1].restart_log_probability.copy()
     trace[2, 3] = trace[2, 4] + 0.5
     bad = with_fit(good_fits(), 0, restart_log_probability=trace)
-    (line,) = found(check_fits(study, {"a": bad}))["objective_never_decreasing"]
+    (line,) = found(check_fits(study, {"a": bad}, {}))["objective_never_decreasing"]
     assert line == {"subject": "a", "what": "K = 1: fell by up to 0.5 nats"}
 
 
@@ -87,28 +89,28 @@ def test_rounding_and_the_end_of_a_trace_are_no_fall(study):
     trace[2, 4] = np.nextafter(trace[2, 3], -np.inf)
     trace[2, 5:] = np.nan
     fine = with_fit(good_fits(), 0, restart_log_probability=trace)
-    assert found(check_fits(study, {"a": fine})) == {}
+    assert found(check_fits(study, {"a": fine}, {})) == {}
 
 
 def test_a_best_restart_that_did_not_converge_is_listed(study):
     bad = with_fit(good_fits(), 1, restart_converged=np.array([False, True, True, True]))
-    (line,) = found(check_fits(study, {"a": bad}))["converged"]
+    (line,) = found(check_fits(study, {"a": bad}, {}))["converged"]
     assert line == {"subject": "a", "what": "K = 2: stopped after 7 iterations"}
 
 
 def test_a_lonely_best_restart_is_listed_but_not_for_one_state(study):
     lonely = np.array([0.0, -5.0, -5.0, -5.0])
     bad = with_fit(good_fits(), 1, restart_objectives=lonely)
-    (line,) = found(check_fits(study, {"a": bad}))["restarts_agree"]
+    (line,) = found(check_fits(study, {"a": bad}, {}))["restarts_agree"]
     assert line["what"] == "K = 2: 1 of 4 restarts at the best optimum"
     fine = with_fit(good_fits(numbers=(1,)), 0, restart_objectives=lonely)
-    assert found(check_fits(study, {"a": fine})) == {}
+    assert found(check_fits(study, {"a": fine}, {})) == {}
 
 
 def test_an_empty_state_is_listed(study):
     held = np.tile([0.97, 0.03], (60, 1))
     bad = with_fit(good_fits(), 1, smoothed_state_probs=held)
-    (line,) = found(check_fits(study, {"a": bad}))["states_occupied"]
+    (line,) = found(check_fits(study, {"a": bad}, {}))["states_occupied"]
     assert line == {"subject": "a", "what": "K = 2: state 1 holds 3.0% of the trials"}
 
 
@@ -152,7 +154,7 @@ def test_unusable_files_and_subjects_are_listed_and_kept_ones_are_not(study):
 
 def test_an_optimum_with_other_states_that_does_as_well_is_named(study):
     own = OwnOptimum(False, 1.25, -0.0004, 0.002, 0.6)
-    (line,) = found(check_fits(study, {"a": with_fit(good_fits(), 1, own_optimum=own)}))[
+    (line,) = found(check_fits(study, {"a": with_fit(good_fits(), 1, own_optimum=own)}, {}))[
         "optimum_unambiguous"
     ]
     assert line["subject"] == "a"
@@ -161,4 +163,4 @@ def test_an_optimum_with_other_states_that_does_as_well_is_named(study):
         "and -0.0004 held-out bits per trial"
     )
     same = replace(own, state_agreement=0.97)
-    assert found(check_fits(study, {"a": with_fit(good_fits(), 1, own_optimum=same)})) == {}
+    assert found(check_fits(study, {"a": with_fit(good_fits(), 1, own_optimum=same)}, {})) == {}

@@ -96,6 +96,7 @@ def test_every_check_warns_and_says_what_it_means(defs):
         "restarts_agree",
         "optimum_unambiguous",
         "states_occupied",
+        "refits_promoted",
     }
 
 

@@ -16,7 +16,7 @@ from glmhmm_assets.resources.fit_store import KEPT, FitStore
 def test_what_was_kept_is_found_under_its_fingerprint_alone(tmp_path):
     store = FitStore(tmp_path)
     assert store.find("mouse 1", "f1") is None
-    store.keep(make_fits("mouse 1", "f1"))
+    store.keep(make_fits("mouse 1", "f1"), "f1")
     found = store.find("mouse 1", "f1")
     assert found.fingerprint == "f1"
     probs = make_fits()[2].smoothed_state_probs
@@ -28,12 +28,12 @@ def test_what_was_kept_is_found_under_its_fingerprint_alone(tmp_path):
 @pytest.mark.parametrize("left", [0, 4, 1000, -1])
 def test_a_spoilt_file_is_as_good_as_none(tmp_path, caplog, left):
     store = FitStore(tmp_path)
-    store.keep(make_fits("a", "f1"))
+    store.keep(make_fits("a", "f1"), "f1")
     path = tmp_path / "a" / "f1.npz"
     path.write_bytes(path.read_bytes()[:left])
     assert store.find("a", "f1") is None
     assert "fitted again" in caplog.text
-    store.keep(make_fits("a", "f1"))
+    store.keep(make_fits("a", "f1"), "f1")
     assert store.find("a", "f1") is not None
 
 
@@ -41,11 +41,11 @@ def test_the_least_lately_used_fits_are_dropped(tmp_path):
 
     store = FitStore(tmp_path)
     for i in range(KEPT):
-        store.keep(make_fits("a", f"f{i}"))
+        store.keep(make_fits("a", f"f{i}"), f"f{i}")
         os.utime(tmp_path / "a" / f"f{i}.npz", (i, i))
-    store.keep(make_fits("b", "other"))
+    store.keep(make_fits("b", "other"), "other")
     store.find("a", "f0")  # used, so f1 is now the oldest
-    store.keep(make_fits("a", "new"))
+    store.keep(make_fits("a", "new"), "new")
     left = {path.stem for path in (tmp_path / "a").iterdir()}
     assert left == {"new", "f0", *(f"f{i}" for i in range(2, KEPT))}
     assert store.find("b", "other") is not None

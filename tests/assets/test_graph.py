@@ -75,6 +75,7 @@ def test_bad_subjects_are_left_out_with_their_reason_and_fail_nobody(make_home):
         "restarts_agree": True,
         "optimum_unambiguous": True,
         "states_occupied": True,
+        "refits_promoted": True,
     }
 
     # What was excluded by hand stands in the report, and is not in the data.
@@ -151,10 +152,10 @@ def test_a_killed_run_goes_on_where_it_stopped(make_home, monkeypatch):
 
     keep = FitStore.keep
 
-    def keep_one_then_die(store, fits):
+    def keep_one_then_die(store, fits, inputs):
         if fits.subject == "b":
             raise Killed
-        keep(store, fits)
+        keep(store, fits, inputs)
 
     monkeypatch.setattr(FitStore, "keep", keep_one_then_die)
     with pytest.raises(Killed):

@@ -141,7 +141,9 @@ def test_subjects_of_other_tasks_may_share_a_batch(batch):
 
 def test_a_warm_start_comes_first(batch):
     best = batch[0]["a"][2]
-    value = fit_subjects(designs(), [2], SETTINGS, warm_starts={"a": {2: best.fitted_params}})
+    value = fit_subjects(designs(), [2], SETTINGS, earlier={"a": batch[0]["a"]})
+    assert value["a"].earlier == batch[0]["a"].fingerprint
+    assert value["b"].earlier is None
     objectives = value["a"][2].restart_objectives
     assert len(objectives) == RESTARTS + 1
     assert objectives[0] == pytest.approx(best.objective_log_probability, rel=1e-10)

@@ -1,0 +1,72 @@
+"""The history of every subject's fits on disk: rows are added, none is changed.
+
+It is also what knows which fits stand: the last that were promoted.
+"""
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class RefitLog:
+    """A Parquet table per subject, ``<folder>/<subject>.parquet``, as ``REFIT_SCHEMA``."""
+
+    folder: Path
+
+    def read(self, subject: str) -> "pl.DataFrame":
+        """Give a subject's rows, the oldest first."""
+        import polars as pl
+
+        from glmhmm_core.tables.refits import REFIT_SCHEMA
+
+        path = self._path(subject)
+        return pl.read_parquet(path) if path.exists() else pl.DataFrame(schema=REFIT_SCHEMA)
+
+    def add(self, rows: "pl.DataFrame") -> None:
+        """Add the rows of one refit, unless the newest are of it and say the same.
+
+        What is written by a run that is then killed is so not written again by the next.
+        """
+        import polars as pl
+
+        told = ["fingerprint", "promotion"]
+        before = self.read(rows["subject"][0])
+        if before.select(told).tail(1).equals(rows.select(told).tail(1)):
+            return
+        path = self._path(rows["subject"][0])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{uuid.uuid4().hex}.parquet")
+        try:
+            pl.concat([before, rows]).write_parquet(beside)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def champion(self, subject: str) -> tuple[str, str] | None:
+        """Give fingerprint and inputs of the fits that were promoted last, if any were."""
+        rows = self.read(subject)
+        promoted = rows.filter(rows["promotion"].str.starts_with("promoted"))
+        return None if promoted.is_empty() else promoted.select("fingerprint", "inputs").row(-1)
+
+    def newest(self, subject: str) -> tuple[str, str, str] | None:
+        """Give fingerprint, inputs and promotion of the newest fits, if there are some."""
+        rows = self.read(subject).select("fingerprint", "inputs", "promotion")
+        return None if rows.is_empty() else rows.row(-1)
+
+    def promotion_of(self, subject: str, fingerprint: str) -> str | None:
+        """Give what became of these fits when they were last decided on, None if they never were.
+
+        Once promoted, they are so for good.
+        """
+        rows = self.read(subject).filter(fingerprint=fingerprint)["promotion"]
+        promoted = rows.filter(rows.str.starts_with("promoted"))
+        last = (rows if promoted.is_empty() else promoted).tail(1)
+        return None if last.is_empty() else last.item()
+
+    def _path(self, subject: str) -> Path:
+        return self.folder / f"{subject}.parquet"
