@@ -2,14 +2,17 @@
 
 The root may be the folder of the labs, one lab's folder, or its ``Subjects`` folder. Attributes
 are single ``.npy`` files or columns of ``_ibl_trials.table.pqt``; file names may carry a UUID
-before their extension, as a ONE cache names them. Nothing is ever unpickled.
+before their extension, as a ONE cache names them. Of an attribute that is there in several
+revisions the newest counts, and the report says so. The files may lie in a collection below
+``alf/``; a session with trials in several collections is left out, for nobody can say which is
+meant. Nothing is ever unpickled.
 """
 
 import hashlib
 import io
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -19,6 +22,7 @@ import polars as pl
 
 from glmhmm_core.errors import InputError
 from glmhmm_core.tasks.task import Task
+from glmhmm_core.trials.alf_folders import Attribute, Collection, collections, names_of
 from glmhmm_core.trials.files import AnyPath, FileMemory, Stamped, Unreadable, entries, sha256
 from glmhmm_core.trials.report import ReportRow
 from glmhmm_core.trials.sessions import RawSession
@@ -30,11 +34,11 @@ _digest = FileMemory(lambda file: sha256(file.path))
 
 
 class _Folder(NamedTuple):
-    """One session's folder, with its trial files by attribute (``table`` for the table)."""
+    """One session's ``alf`` folder, with its collections of trial files: one if all is well."""
 
     session: str
     path: AnyPath
-    files: dict[str, list[Stamped]]
+    collections: list[Collection]
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,9 @@ class AlfSource:
         return [
             file
             for folder in self._sessions(subject)
-            for attribute in sorted(folder.files)
-            for file in folder.files[attribute]
+            for collection in folder.collections
+            for _, attribute in sorted(collection.attributes.items())
+            for file in attribute.files
         ]
 
     def digest(self, subject: str, files: Sequence[Stamped]) -> str:
@@ -105,23 +110,35 @@ class AlfSource:
         ]
         sessions = []
         for folder in self._sessions(subject):
-            place = self._place(folder.path)
-            if folder.files:
-                columns, defects = _read_columns(folder.files, frozenset(self.task.source_columns))
-                sessions.append(RawSession(subject, folder.session, place, columns, defects))
-            else:
-                reason = f"{place} holds no _ibl_trials file that the task reads: add them"
-                rows.append(ReportRow("session", "no_files", reason, subject, folder.session))
+            if len(folder.collections) != 1:
+                rows.append(self._unclear(subject, folder))
+                continue
+            (collection,) = folder.collections
+            place = self._place(collection.path)
+            columns, defects, told = _read_columns(
+                collection.attributes, frozenset(self.task.source_columns)
+            )
+            sessions.append(RawSession(subject, folder.session, place, columns, defects))
+            if told:
+                reason = f"{place}: {told}"
+                rows.append(ReportRow("session", "revision", reason, subject, folder.session))
         return sessions, rows
+
+    def _unclear(self, subject: str, folder: _Folder) -> ReportRow:
+        """Say of a session without trial files, or with several collections of them."""
+        if not folder.collections:
+            reason = (
+                f"{self._place(folder.path)} holds no _ibl_trials file that the task reads: "
+                "add them"
+            )
+            return ReportRow("session", "no_files", reason, subject, folder.session)
+        places = " and ".join(self._place(collection.path) for collection in folder.collections)
+        reason = f"{places} hold trials of the same session: keep one of them there"
+        return ReportRow("session", "several_collections", reason, subject, folder.session)
 
     @cached_property
     def _names(self) -> re.Pattern[str]:
-        """Names of the files that the task reads; one of the groups is the attribute."""
-        attributes = "|".join(map(re.escape, self.task.source_columns))
-        uuid = r"(?:\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?"
-        return re.compile(
-            rf"_ibl_trials\.(?:(table){uuid}\.(?:pqt|parquet)|({attributes}){uuid}\.npy)"
-        )
+        return names_of(self.task.source_columns)
 
     def _sessions(self, subject: str) -> Iterator[_Folder]:
         """List the session folders of a subject by date and number."""
@@ -129,12 +146,9 @@ class AlfSource:
             numbers = entries(day.path, _NUMBER) if day.file is None else ()
             for number in sorted(numbers, key=lambda entry: int(entry.name)):
                 alf = number.path / "alf"
-                files: dict[str, list[Stamped]] = defaultdict(list)
-                for entry in entries(alf, self._names) if alf.is_dir() else ():
-                    match = self._names.fullmatch(entry.name)
-                    if match and entry.file:
-                        files[match[1] or match[2]].append(entry.file)
-                yield _Folder(f"{day.name}_{int(number.name):03d}", alf, dict(files))
+                yield _Folder(
+                    f"{day.name}_{int(number.name):03d}", alf, collections(alf, self._names)
+                )
 
     def _place(self, path: AnyPath) -> str:
         """Where a path is below the root."""
@@ -159,24 +173,53 @@ def _subjects_folders(root: AnyPath) -> list[AnyPath]:
 
 
 def _read_columns(
-    files: dict[str, list[Stamped]], wanted: frozenset[str]
-) -> tuple[dict[str, pl.Series], dict[str, str]]:
-    """Read the wanted attributes of one session, and say what is wrong with which."""
+    attributes: Mapping[str, Attribute], wanted: frozenset[str]
+) -> tuple[dict[str, pl.Series], dict[str, str], str]:
+    """Read the wanted attributes of one session.
+
+    A newer revision goes over an older; within one, the table and a single file have to agree.
+
+    Returns
+    -------
+    columns, defects
+        The columns by name, and what is wrong with which.
+    told
+        What was taken from a revision in place of an older one; empty if nothing was.
+    """
     columns: dict[str, pl.Series] = {}
     defects: dict[str, str] = {}
-    for attribute in sorted(files, key=lambda name: name != "table"):
+    revisions: dict[str, str] = {}
+    older = {(name, a.revision): a.older for name, a in attributes.items() if a.older}
+    order = sorted(attributes, key=lambda name: (attributes[name].revision, name != "table"))
+    for attribute in order:
+        files, revision, _ = attributes[attribute]
         try:
-            found = _read_attribute(attribute, files[attribute], wanted)
+            found = _read_attribute(attribute, files, wanted)
         except Unreadable as error:
             missed = wanted if attribute == "table" else {attribute}
             defects |= dict.fromkeys(missed, str(error))
             continue
         for name, column in found.items():
             defects.pop(name, None)  # of a table that could not be read
-            if name in columns and not columns[name].equals(column):
+            before = revisions.get(name, revision)
+            if before != revision:
+                older[name, revision] = [*older.get((name, revision), []), before]
+            elif name in columns and not columns[name].equals(column):
                 defects[name] = f"the table and the file of {name!r} disagree: remove one"
-            columns[name] = column
-    return columns, defects
+            columns[name], revisions[name] = column, revision
+    return columns, defects, _tell_revisions(older)
+
+
+def _tell_revisions(older: Mapping[tuple[str, str], Sequence[str]]) -> str:
+    """Say what older revisions were passed over, by attribute and the revision that counts."""
+    passed: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (name, revision), others in sorted(older.items()):
+        names = " and ".join(other or "what has no revision" for other in dict.fromkeys(others))
+        passed[revision, names].append(name)
+    return "; ".join(
+        f"{', '.join(names)} of revision {revision}, the newest, in place of {others}"
+        for (revision, others), names in passed.items()
+    )
 
 
 def _read_attribute(

@@ -316,3 +316,83 @@ def test_nothing_left_says_so_for_the_subject(tmp_path):
     assert trials.is_empty()
     assert trials.schema == pl.Schema(trial_schema(TASK))
     assert only_row(report, level="subject")["rule"] == "no_sessions"
+
+
+# -- revisions and collections -------------------------------------------------------------------
+
+
+def inside(folder, name):
+    """A folder in a folder, as writing into it needs it."""
+    (folder / name).mkdir()
+    return folder / name
+
+
+def test_the_newest_revision_of_every_attribute_counts_and_is_told(three_sessions):
+    folder = second(three_sessions)
+    truth = ibl_columns(seed=1) | {"choice": np.tile([1, -1], 15), "feedbackType": -np.ones(30)}
+    write_npy(inside(folder, "#2020-01-01#"), ibl_columns(seed=7) | {"choice": np.zeros(30)})
+    new = {name: truth[name] for name in truth if name != "feedbackType"}
+    write_npy(inside(folder, "#2021-12-31#"), new)
+    write_npy(folder / "#2020-01-01#", {"feedbackType": truth["feedbackType"]})
+    write_npy(alf_folder(three_sessions / "plain", "mouse", SECOND), truth)
+    trials, report = read(three_sessions)
+    assert trials["session"].n_unique() == 3
+    assert_frame_equal(trials.filter(session=SECOND), read(three_sessions / "plain")[0])
+    reason = only_row(report, rule="revision")["reason"]
+    assert "feedbackType of revision 2020-01-01" in reason
+    assert "choice" in reason.split("2021-12-31")[0]
+    assert "in place of what has no revision and 2020-01-01" in reason
+
+
+@pytest.mark.parametrize("newer", ["table", "npy"])
+def test_a_newer_table_goes_over_older_files_and_the_other_way_round(tmp_path, newer):
+    old, new = ibl_columns(seed=1), ibl_columns(seed=2)
+    folder = alf_folder(tmp_path, "mouse", FIRST)
+    write_new, write_old = {"table": (write_table, write_npy), "npy": (write_npy, write_table)}[
+        newer
+    ]
+    write_old(folder, old)
+    write_new(inside(folder, "#2024-05-06#"), new)
+    write_npy(alf_folder(tmp_path / "plain", "mouse", FIRST), new)
+    trials, report = read(tmp_path)
+    assert_frame_equal(trials, read(tmp_path / "plain")[0])
+    assert "choice, contrastLeft" in only_row(report, rule="revision")["reason"]
+
+
+def test_a_partial_table_is_completed_by_single_files(tmp_path):
+    columns = write_session(tmp_path / "plain", "mouse", FIRST)
+    folder = inside(alf_folder(tmp_path, "mouse", FIRST), "#2024-05-06#")
+    write_table(folder, {name: columns[name] for name in ("choice", "contrastLeft")})
+    write_npy(folder.parent, {n: columns[n] for n in columns if n not in ("contrastLeft",)})
+    trials, report = read(tmp_path)
+    assert_frame_equal(trials, read(tmp_path / "plain")[0])
+    assert "choice of revision" in only_row(report, rule="revision")["reason"]
+
+
+def test_a_new_revision_makes_the_subject_new_and_an_old_one_does_not(three_sessions):
+    folder = second(three_sessions)
+    write_npy(inside(folder, "#2021-12-31#"), ibl_columns(seed=5))
+
+    def digest():
+        return scan(three_sessions, "alf", TASK).subjects["mouse"].digest
+
+    before = digest()
+    write_npy(inside(folder, "#2020-01-01#"), ibl_columns(seed=6))
+    assert digest() == before
+    write_npy(inside(folder, "#2022-01-01#"), ibl_columns(seed=7))
+    assert digest() != before
+
+
+def test_a_collection_below_alf_is_read_if_it_is_the_only_one(three_sessions):
+    before, _ = read(three_sessions)
+    folder = second(three_sessions)
+    inside(folder, "probe00")
+    task = inside(folder, "task_00")
+    for file in folder.glob("*.npy"):
+        file.rename(task / file.name)
+    assert_frame_equal(read(three_sessions)[0], before)
+    write_npy(inside(folder, "task_01"), ibl_columns(seed=9))
+    trials, report = read(three_sessions)
+    assert_frame_equal(trials, before.filter(pl.col("session") != SECOND))
+    row = only_row(report, rule="several_collections", session=SECOND)
+    assert "alf/task_00 and lab/Subjects/mouse/2019-07-02/001/alf/task_01" in row["reason"]
