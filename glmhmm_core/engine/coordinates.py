@@ -47,19 +47,11 @@ def shortened(steps: jax.Array) -> jax.Array:
 
 def directions(params: Parameters, e: Expectation) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Gradient (P,), EM step (P,) and inverse complete-data information (P, P) of an E-step."""
-    expected = e.initial_counts.sum() * params.initial_probs
-    floor = 1e-300
-    ratio = jnp.log(jnp.maximum(e.initial_counts, floor)) - jnp.log(jnp.maximum(expected, floor))
     newton = shortened((e.metric @ e.gradient[:, :, None])[:, :, 0]).ravel()
-    gradient = jnp.concatenate(
-        [e.initial_counts - expected, e.chain.gradient.ravel(), e.gradient.ravel()]
-    )
+    gradient = jnp.concatenate([e.initial.gradient, e.chain.gradient.ravel(), e.gradient.ravel()])
     chain = e.chain.em_step
     if params.transition_weights is not None:
         chain = shortened(chain)
-    step = jnp.concatenate([ratio, chain.ravel(), newton])
-    # The log-probabilities have one direction too many, along which nothing changes; a diagonal
-    # metric leaves it alone, because the gradient has no part in it.
-    initial = jnp.diag(jnp.where(expected > 0, 1 / jnp.maximum(expected, 1e-12), 0.0))
-    metric = jax.scipy.linalg.block_diag(initial, *e.chain.metric, *e.metric)
+    step = jnp.concatenate([e.initial.em_step, chain.ravel(), newton])
+    metric = jax.scipy.linalg.block_diag(e.initial.metric, *e.chain.metric, *e.metric)
     return gradient, jnp.clip(step, -LARGEST, LARGEST), metric

@@ -14,6 +14,7 @@ import numpy as np
 
 from glmhmm_core.engine.lanes import WIDTH, Lanes
 from glmhmm_core.engine.messages import backward, choice_probs, forward, likelihoods
+from glmhmm_core.engine.odds import InitialStep, constant_step_under, initial_step
 from glmhmm_core.engine.parameters import Free, Parameters, Prior, log_prior
 from glmhmm_core.engine.transitions import (
     ChainStep,
@@ -65,6 +66,8 @@ class Expectation(NamedTuple):
         Expected number of sessions that begin in each state.
     transition_counts : float64 (K, K)
         Expected number of transitions, without the prior's.
+    initial : InitialStep
+        Of the initial log-probabilities.
     chain : ChainStep
         Of the transitions' coordinates.
     gradient : float64 (K, (C-1)M)
@@ -77,6 +80,7 @@ class Expectation(NamedTuple):
     log_likelihood: jax.Array
     initial_counts: jax.Array
     transition_counts: jax.Array
+    initial: InitialStep
     chain: ChainStep
     gradient: jax.Array
     metric: jax.Array
@@ -103,22 +107,24 @@ class _Sums(NamedTuple):
 def expect(params: Parameters, data: Data, prior: Prior, free: Free) -> Expectation:
     """E-step of one subject at ``params``."""
     weights = jnp.asarray(params.emission_weights)
-    num_states, rows, _ = weights.shape
+    num_states = weights.shape[0]
     if data.lanes.reset.shape[0] == 1:
         sums = _sums(params, *jax.tree.map(lambda field: field[0], data))
     else:
         parts = jax.lax.map(lambda block: _sums(params, *block), data)
         sums = jax.tree.map(lambda part: part.sum(0), parts)
 
-    precision = jnp.tile(jnp.asarray(prior.emission_precision), rows)
-    information = sums.information + jnp.diag(precision)[None]
-    penalty = precision[None] * weights.reshape(num_states, -1)
+    precision = jnp.broadcast_to(jnp.asarray(prior.emission_precision), weights.shape)
+    flat = precision.reshape(num_states, -1)
+    information = sums.information + flat[:, :, None] * jnp.eye(flat.shape[1])[None]
+    penalty = (precision * prior.off_mean(weights)).reshape(num_states, -1)
     fitted = jnp.asarray(free.emission).reshape(num_states, -1)
     return Expectation(
         objective=sums.log_likelihood + log_prior(params, prior, free),
         log_likelihood=sums.log_likelihood,
         initial_counts=sums.initial_counts,
         transition_counts=sums.transition_counts,
+        initial=initial_step(params, sums.initial_counts, prior.odds),
         chain=_chain_step(params, prior, free, sums),
         gradient=(sums.gradient - penalty) * fitted,
         metric=invert(information, fitted),
@@ -164,6 +170,8 @@ def _chain_step(params: Parameters, prior: Prior, free: Free, sums: _Sums) -> Ch
     prior_counts = jnp.asarray(prior.transition_counts)
     if sums.driven is None:
         counts = sums.transition_counts + prior_counts
+        if prior.odds is not None:
+            return constant_step_under(params, counts, prior.odds)
         return constant_step(jnp.asarray(params.transition_matrix), counts)
     return driven_step(
         params,

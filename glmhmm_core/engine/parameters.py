@@ -1,11 +1,14 @@
 """The parameters of a softmax GLM-HMM as plain arrays, and the priors on them."""
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+if TYPE_CHECKING:
+    from glmhmm_core.engine.odds import OddsPrior
 
 Array = jax.Array | np.ndarray
 
@@ -34,12 +37,13 @@ class Parameters(NamedTuple):
 
 
 class Prior(NamedTuple):
-    """Priors of the MAP objective; the initial state's is flat and contributes nothing.
+    """Priors of the MAP objective; the initial state's is flat unless there is ``odds``.
 
     Attributes
     ----------
-    emission_precision : float64 (M,)
-        1 / variance of the Gaussian prior on the weights of each regressor; 0 for none.
+    emission_precision : float64 (M,) or (K, C-1, M)
+        1 / variance of the Gaussian prior on the weights of each regressor, or on each weight;
+        0 for none.
     transition_counts : float64 (K, K)
         Dirichlet concentrations less one: what the mode adds to the expected counts. The
         Dirichlet is on the transition matrix, where transitions have regressors at u = 0.
@@ -47,12 +51,22 @@ class Prior(NamedTuple):
         Logarithm of the Dirichlets' normalizer, :func:`dirichlet_log_normalizer`.
     transition_precision : float64 (D,), or None
         1 / variance of the Gaussian prior on the transition weights.
+    emission_mean : float64 (K, C-1, M), or None
+        Mean of the Gaussian prior on each weight; None for zero.
+    odds : OddsPrior, or None
+        Gaussian priors on the log-odds of a chain without regressors, beside the Dirichlet.
     """
 
     emission_precision: Array
     transition_counts: Array
     transition_normalizer: float
     transition_precision: Array | None = None
+    emission_mean: Array | None = None
+    odds: "OddsPrior | None" = None
+
+    def off_mean(self, weights: Array) -> jax.Array:
+        """Emission weights (K, C-1, M) less their prior mean."""
+        return jnp.asarray(weights) - (0.0 if self.emission_mean is None else self.emission_mean)
 
 
 class Free(NamedTuple):
@@ -111,11 +125,13 @@ def log_prior(params: Parameters, prior: Prior, free: Free) -> jax.Array:
     have a prior on.
     """
     on_weights = gaussian_log_density(
-        params.emission_weights, _spread(prior.emission_precision, free.emission)
+        prior.off_mean(params.emission_weights), _spread(prior.emission_precision, free.emission)
     )
     on_chain = dirichlet_log_density(
         params.transition_matrix, prior.transition_counts, prior.transition_normalizer
     )
+    if prior.odds is not None:
+        on_chain = on_chain + prior.odds.log_density(params)
     if params.transition_weights is None:
         return on_weights + on_chain
     assert prior.transition_precision is not None
@@ -158,5 +174,6 @@ def dirichlet_log_density(matrix: Array, counts: Array, log_normalizer: float) -
 
 
 def _spread(precision: Array, free: Array) -> jax.Array:
-    """Precision of every weight (K, rows, M): that of its regressor (M,), 0 where frozen."""
-    return jnp.asarray(precision)[None, None] * jnp.asarray(free)
+    """Precision of every weight (K, rows, M): its own or its regressor's, 0 where frozen."""
+    free = jnp.asarray(free)
+    return jnp.broadcast_to(jnp.asarray(precision), free.shape) * free

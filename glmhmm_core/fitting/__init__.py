@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from glmhmm_core.fitting.batch import fit_subjects
     from glmhmm_core.fitting.fingerprint import data_hash
     from glmhmm_core.fitting.fit import fit_glmhmm
+    from glmhmm_core.fitting.hierarchy import Hierarchy, fit_hierarchy
     from glmhmm_core.fitting.population import fit_population
     from glmhmm_core.fitting.result import CVFoldResult, Excluded, FitResult, SubjectFits
     from glmhmm_core.fitting.settings import FitSettings
+    from glmhmm_core.fitting.shrinkage import fit_shrunken
     from glmhmm_core.fitting.store import load_fits, save_fits
 
 __all__ = [
@@ -20,10 +22,13 @@ __all__ = [
     "Excluded",
     "FitResult",
     "FitSettings",
+    "Hierarchy",
     "SubjectFits",
     "data_hash",
     "fit_glmhmm",
+    "fit_hierarchy",
     "fit_population",
+    "fit_shrunken",
     "fit_subjects",
     "load_fits",
     "save_fits",
@@ -33,9 +38,11 @@ _MODULES = {
     "batch": ("fit_subjects",),
     "fingerprint": ("data_hash",),
     "fit": ("fit_glmhmm",),
+    "hierarchy": ("Hierarchy", "fit_hierarchy"),
     "population": ("fit_population",),
     "result": ("CVFoldResult", "Excluded", "FitResult", "SubjectFits"),
     "settings": ("FitSettings",),
+    "shrinkage": ("fit_shrunken",),
     "store": ("load_fits", "save_fits"),
 }
 

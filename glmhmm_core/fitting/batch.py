@@ -170,16 +170,7 @@ def start_subject(
         driven = design.driven_by(settings.transition_regressors)
     except InputError as error:
         return Excluded(design.subject, str(error))
-    problem = Problem(
-        X=design.X,
-        U=driven.U,
-        y=design.y,
-        mask=design.mask,
-        session_ids=design.session_ids,
-        num_classes=len(design.choice_names),
-        baseline_class_idx=design.baseline_class_idx,
-        session_groups=session_groups,
-    )
+    problem = Problem.of_design(driven, session_groups)
     notes: list[str] = []
     feasible: list[int] = []
     fitted = settings

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from glmhmm_core.design.design import Design
 from glmhmm_core.engine.expectation import Data, prepare
 from glmhmm_core.engine.lanes import Lanes, Layout, arrange, fill, hold_out
 from glmhmm_core.engine.messages import smooth
@@ -51,6 +52,20 @@ class Problem:
     num_classes: int
     baseline_class_idx: int
     session_groups: tuple[str, ...] | None = None
+
+    @classmethod
+    def of_design(cls, design: Design, session_groups: tuple[str, ...] | None = None) -> "Problem":
+        """The problem of a subject's design, driven by all transition regressors that it has."""
+        return cls(
+            X=design.X,
+            U=design.U,
+            y=design.y,
+            mask=design.mask,
+            session_ids=design.session_ids,
+            num_classes=len(design.choice_names),
+            baseline_class_idx=design.baseline_class_idx,
+            session_groups=session_groups,
+        )
 
     @cached_property
     def sessions(self) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 from glmhmm_core.engine.parameters import Free, Parameters, Prior, make_prior
 from glmhmm_core.engine.transitions import others
 from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.population_prior import PopulationPrior
 from glmhmm_core.fitting.settings import FitSettings, FrozenWeight
 
 #: Weights held fixed: state -> regressor -> value.
@@ -35,6 +36,9 @@ class Specification:
     frozen_transitions
         State -> transition regressor -> value that its weight on leaving for every other state
         is held at.
+    population
+        Priors that a hierarchical fit has learned for one number of states, in place of the
+        ordinary ones; None for those.
     """
 
     num_classes: int
@@ -44,9 +48,12 @@ class Specification:
     transition_scale: np.ndarray = field(default_factory=lambda: np.empty(0))
     frozen_emissions: Frozen = field(default_factory=dict)
     frozen_transitions: Frozen = field(default_factory=dict)
+    population: PopulationPrior | None = None
 
     def prior(self, num_states: int, settings: FitSettings) -> Prior:
         """The priors of a model with so many states."""
+        if self.population is not None:
+            return self.population.prior()
         return make_prior(
             num_states,
             self.emission_scale,

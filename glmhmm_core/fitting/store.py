@@ -11,6 +11,7 @@ import numpy as np
 
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.population_prior import PopulationPrior
 from glmhmm_core.fitting.result import (
     CVFoldResult,
     FitResult,
@@ -129,6 +130,7 @@ def _fit(plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> FitResult:
             transition_scale=np.array(model["transition_scale"], np.float64),
             frozen_emissions={int(k): v for k, v in model["frozen_emissions"].items()},
             frozen_transitions={int(k): v for k, v in model["frozen_transitions"].items()},
+            population=PopulationPrior.read(model["population"]),
         ),
         settings=_settings(plain["settings"]),
         cv_metrics=tuple(folds),
@@ -162,7 +164,10 @@ def _params(arrays: dict[str, np.ndarray], prefix: str) -> Parameters:
 
 def _listed(values: dict[str, Any]) -> dict[str, Any]:
     """Arrays as lists, for JSON."""
-    return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
+    return {
+        k: _listed(v) if isinstance(v, dict) else v.tolist() if isinstance(v, np.ndarray) else v
+        for k, v in values.items()
+    }
 
 
 def _tupled(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,113 @@
+"""What a population's mean and spread say of a subject: the priors of a hierarchical fit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glmhmm_core.engine.coordinates import unpack
+from glmhmm_core.engine.odds import OddsPrior
+from glmhmm_core.engine.parameters import Parameters, Prior
+
+
+@dataclass(frozen=True)
+class PopulationPrior:
+    """Gaussian priors of one model on each subject's weights and log-odds.
+
+    Attributes
+    ----------
+    weight_mean, weight_sd : float64 (K, C-1, M)
+        Of the emission weights.
+    chain_mean, chain_sd : float64 (K, K-1)
+        Of the log-odds of leaving each state for each other one over staying.
+    initial_mean, initial_sd : float64 (K,)
+        Of the log-odds that a session begins in each state over ``reference``, whose own are 0
+        and infinity.
+    reference
+        State that the initial log-odds are relative to.
+    """
+
+    weight_mean: np.ndarray
+    weight_sd: np.ndarray
+    chain_mean: np.ndarray
+    chain_sd: np.ndarray
+    initial_mean: np.ndarray
+    initial_sd: np.ndarray
+    reference: int
+
+    @classmethod
+    def of(
+        cls,
+        mean: np.ndarray,
+        sd: np.ndarray,
+        index: np.ndarray,
+        reference: int,
+        frozen: Parameters,
+    ) -> "PopulationPrior":
+        """From the free coordinates: mean and spread (P,) at these places of the engine's.
+
+        ``frozen`` has the shapes, and the values of the weights that are not free.
+        """
+        k = len(frozen.initial_probs)
+        weights = np.asarray(frozen.emission_weights, np.float64)
+        sizes = [k, k + k * (k - 1)]
+        means = np.concatenate([np.zeros(sizes[1]), weights.ravel()])
+        means[index] = mean
+        sds = np.ones(len(means))
+        sds[reference] = np.inf
+        sds[index] = sd
+        (initial_mean, chain_mean, weight_mean), (initial_sd, chain_sd, weight_sd) = (
+            np.split(whole, sizes) for whole in (means, sds)
+        )
+        return cls(
+            weight_mean.reshape(weights.shape),
+            weight_sd.reshape(weights.shape),
+            chain_mean.reshape(k, k - 1),
+            chain_sd.reshape(k, k - 1),
+            initial_mean,
+            initial_sd,
+            reference,
+        )
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any] | None) -> "PopulationPrior | None":
+        """From lists by the attributes' names, as JSON has them; None from None."""
+        if values is None:
+            return None
+        arrays: dict[str, Any] = {
+            name: np.array(value, np.float64) for name, value in values.items()
+        }
+        return cls(**{**arrays, "reference": int(values["reference"])})
+
+    def prior(self) -> Prior:
+        """As the engine wants it."""
+        k = len(self.initial_mean)
+        odds = OddsPrior(
+            self.initial_mean,
+            1 / self.initial_sd**2,
+            self.reference,
+            self.chain_mean,
+            1 / self.chain_sd**2,
+        )
+        return Prior(
+            emission_precision=1 / self.weight_sd**2,
+            transition_counts=np.zeros((k, k)),
+            transition_normalizer=0.0,
+            emission_mean=self.weight_mean,
+            odds=odds if k > 1 else None,
+        )
+
+    def center(self) -> Parameters:
+        """The subject that is the population's mean in every coordinate."""
+        k = len(self.initial_mean)
+        shaped = Parameters(np.ones(k), np.ones((k, k)), self.weight_mean)
+        return jax.tree.map(np.asarray, unpack(jnp.asarray(self.flat()[0]), shaped))
+
+    def flat(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and spread in the engine's coordinates, (P,) both."""
+        means = [self.initial_mean, self.chain_mean.ravel(), self.weight_mean.ravel()]
+        sds = [self.initial_sd, self.chain_sd.ravel(), self.weight_sd.ravel()]
+        return np.concatenate(means), np.concatenate(sds)

@@ -1,0 +1,210 @@
+"""The hierarchical fit: what it learns, where its subjects end, and what its folds have seen."""
+
+from dataclasses import replace
+from functools import cache, partial
+
+import numpy as np
+import pytest
+from core.engine.climbs import MAX_ITERS
+from core.fitting.fitted import design_of
+from core.oracles import gradient, log_likelihood, params_at, simulate
+from scipy import optimize
+from sklearn.linear_model import LogisticRegression
+
+from glmhmm_core.engine.parameters import Parameters
+from glmhmm_core.errors import InputError
+from glmhmm_core.fitting import Excluded, FitSettings, fit_population, fit_subjects
+from glmhmm_core.fitting.hierarchy import TOLERANCE, fit_hierarchy
+from glmhmm_core.fitting.shrinkage import fit_shrunken
+from glmhmm_core.fitting.store import load_fits, save_fits
+from glmhmm_core.fitting.uncertainty import standard_errors
+
+SETTINGS = FitSettings(emission_prior_scale=3.0, n_restarts=2, max_iters=MAX_ITERS, cv_folds=2)
+MEAN = np.array([[4.0, 0.2], [0.5, -1.5]])
+SD = np.array([[1.2, 0.4], [0.4, 0.8]])
+
+
+@cache
+def cohort(subjects=8, sessions=10, length=40, states=2):
+    """Trials of subjects drawn from a population, and the weights that made them."""
+    rng = np.random.default_rng(0)
+    trials, weights = {}, []
+    for i in range(subjects):
+        own = MEAN[:states] + SD[:states] * rng.normal(size=(states, 2))
+        stay = 1 / (1 + np.exp(-rng.normal(2.5, 0.5, states)))
+        matrix = (
+            np.array([[stay[0], 1 - stay[0]], [1 - stay[1], stay[1]]])
+            if states > 1
+            else np.ones((1, 1))
+        )
+        params = Parameters(np.full(states, 1 / states), matrix, own[:, None])
+        trials[f"s{i}"] = simulate(rng, params, (length,) * sessions)[0]
+        weights.append(own)
+    return trials, np.array(weights)
+
+
+@cache
+def designs():
+    return {name: design_of(trials, name) for name, trials in cohort()[0].items()}
+
+
+@cache
+def pooled():
+    return fit_population(designs(), [2], SETTINGS)
+
+
+@cache
+def learned():
+    return fit_hierarchy(designs(), pooled(), [2])
+
+
+@cache
+def shrunken():
+    return fit_shrunken(designs(), learned())
+
+
+def ordered(values):
+    """States of the fits in the order of the truth, which is by stimulus weight."""
+    return values[np.argsort(-pooled()[2].fitted_params.emission_weights[:, 0, 0])]
+
+
+@pytest.mark.slow
+def test_many_trials_of_one_state_give_the_random_effects_of_separate_regressions():
+    """Weights of separate logistic regressions, normal around their subject's, normal over them."""
+    trials, _ = cohort(10, 10, 100, 1)
+    given = {name: design_of(t, name) for name, t in trials.items()}
+    settings = replace(SETTINGS, cv_folds=0)
+    prior = fit_hierarchy(given, fit_population(given, [1], settings), [1]).level(1).prior
+
+    estimates, covariance = [], []
+    for one in trials.values():
+        X, y = one.X[one.mask], one.y[one.mask]
+        w = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10).fit(X, y).coef_[0]
+        p = 1 / (1 + np.exp(-X @ w))
+        estimates.append(w)
+        covariance.append(np.linalg.inv((X * (p * (1 - p))[:, None]).T @ X))
+    whole, points = np.array(covariance), np.array(estimates)
+
+    def loss(x):
+        mean, sd = x[:2], np.exp(x[2:])
+        variance, off = whole + np.diag(sd**2), points - mean
+        square = np.einsum("np,npq,nq->n", off, np.linalg.inv(variance), off)
+        value = -0.5 * (square + np.linalg.slogdet(variance)[1]).sum()
+        return -(value + (np.log(sd) - sd / 3 - mean**2 / 18).sum())
+
+    best = optimize.minimize(
+        loss, np.zeros(4), method="Nelder-Mead", options={"maxiter": 4000, "maxfev": 4000}
+    ).x
+    np.testing.assert_allclose(prior.weight_mean[0, 0], best[:2], atol=0.02)
+    np.testing.assert_allclose(prior.weight_sd[0, 0], np.exp(best[2:]), rtol=0.03)
+
+
+def test_mean_and_spread_are_those_of_the_subjects_truth():
+    level, (_, true) = learned().level(2), cohort()
+    mean, sd = ordered(level.prior.weight_mean[:, 0]), ordered(level.prior.weight_sd[:, 0])
+    drawn = true.std(0, ddof=1)
+    np.testing.assert_allclose(mean, true.mean(0), atol=2.5 * drawn.max() / np.sqrt(len(true)))
+    assert np.all((sd > drawn / 2) & (sd < drawn * 2))
+
+
+def test_it_converges_upwards_and_says_so():
+    for levels in (learned().levels, *learned().folds):
+        (level,) = levels
+        assert level.converged
+        assert np.all(np.diff(level.log_marginal) > -TOLERANCE * len(designs()))
+        assert abs(np.diff(level.log_marginal)[-1]) < TOLERANCE * len(designs())
+
+
+def test_shrinking_brings_subjects_nearer_to_their_truth():
+    own = fit_subjects(designs(), [2], replace(SETTINGS, cv_folds=0), population=pooled())
+
+    def error(fits):
+        found = [ordered(fits[s][2].fitted_params.emission_weights[:, 0]) for s in designs()]
+        return np.sqrt(((np.array(found) - cohort()[1]) ** 2).mean())
+
+    assert error(shrunken()) < 0.9 * error(own)
+
+
+def likelihood_at(theta, like, trials):
+    return log_likelihood(params_at(theta, like), trials)
+
+
+def test_the_slope_of_the_log_joint_is_zero_at_every_subjects_mode():
+    prior = learned().level(2).prior
+    mean, sd = prior.flat()
+    for name, trials in cohort()[0].items():
+        params = shrunken()[name][2].fitted_params
+        log = np.log(params.initial_probs)
+        odds = [
+            np.log(params.transition_matrix[i, j] / params.transition_matrix[i, i])
+            for i, j in ((0, 1), (1, 0))
+        ]
+        theta = np.concatenate([log, odds, params.emission_weights.ravel()])
+        slope = gradient(partial(likelihood_at, like=params, trials=trials), theta)
+        off = theta - mean
+        off[:2] -= log[prior.reference]
+        pull = -off / sd**2
+        free = np.arange(len(theta)) != prior.reference
+        np.testing.assert_allclose((slope + pull)[free], 0, atol=1e-3, err_msg=name)
+
+
+def test_a_fold_has_not_seen_its_sessions_and_order_is_nothing():
+    fold = designs()["s0"]
+    held_out = set(shrunken()["s0"][2].cv_metrics[0].test_session_ids)
+    rows = np.isin(fold.session_ids, list(held_out))
+    changed = {**designs(), "s0": replace(fold, y=np.where(rows & fold.mask, 1 - fold.y, fold.y))}
+    turned = dict(reversed(changed.items()))
+    other = fit_hierarchy(turned, pooled(), [2])
+    for name in ("weight_mean", "weight_sd", "chain_mean", "initial_mean"):
+        one, two = (getattr(h.level(2, 0).prior, name) for h in (learned(), other))
+        np.testing.assert_array_equal(one, two)
+        assert not np.array_equal(
+            getattr(learned().level(2).prior, name), getattr(other.level(2).prior, name)
+        )
+    assert other.fingerprint != learned().fingerprint
+
+
+def test_held_out_sessions_are_those_of_the_other_fits():
+    for name, fits in shrunken().items():
+        assert fits.population == learned().fingerprint
+        for mine, theirs in zip(fits[2].cv_metrics, pooled()[2].cv_metrics, strict=True):
+            assert {f"{name}/{s}" for s in mine.test_session_ids} <= set(theirs.test_session_ids)
+
+
+def test_a_shrunken_fit_keeps_its_priors_in_its_file(tmp_path):
+    fits = shrunken()["s1"]
+    save_fits(tmp_path / "fits.npz", fits)
+    again = load_fits(tmp_path / "fits.npz")[2]
+    for name, value in vars(learned().level(2).prior).items():
+        np.testing.assert_array_equal(getattr(again.specification.population, name), value)
+    # Its errors are those under the learned priors: no wider than the population's spread.
+    known = standard_errors(again, again.specification.population.reference)
+    assert known.off_optimum < 0.01
+    _, sd = again.specification.population.flat()
+    assert np.all(
+        known.table["se"].to_numpy() <= np.delete(sd, known.table["target_idx"][0]) + 1e-9
+    )
+
+
+def test_a_single_subject_has_the_ordinary_priors_and_a_note():
+    one = {"s0": designs()["s0"]}
+    settings = replace(SETTINGS, cv_folds=0)
+    own = fit_subjects(one, [2], settings)["s0"]
+    alone = fit_hierarchy(one, own, [2])
+    assert alone.level(2).prior is None
+    assert "single subject has no population" in alone.notes[0]
+    fits = fit_shrunken(one, alone)["s0"]
+    assert fits.notes == alone.notes
+    assert fits[2].objective_log_probability == pytest.approx(own[2].objective_log_probability)
+
+
+def test_what_cannot_be_fitted_is_refused_or_named():
+    with pytest.raises(InputError, match=r"no model of \[3\] states"):
+        fit_hierarchy(designs(), pooled(), [2, 3])
+    other = replace(designs()["s0"], feature_names=("stimulus", "other"))
+    short = replace(designs()["s1"], mask=designs()["s1"].session_ids == "s0")
+    made = fit_shrunken({"s0": other, "s1": short}, learned())
+    assert isinstance(made["s0"], Excluded)
+    assert "regressors are not the population's" in made["s0"].reason
+    assert made["s1"][2].cv_metrics == ()
+    assert "2 folds for 1 sessions" in made["s1"].notes[-1]
