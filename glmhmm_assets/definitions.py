@@ -28,6 +28,7 @@ from glmhmm_assets.defs.ingest import build_cleaned_sessions, build_raw_sessions
 from glmhmm_assets.defs.population import build_population_fit
 from glmhmm_assets.defs.tables import build_tables
 from glmhmm_assets.defs.tracking import build_cohort_tracking, build_fit_tracking
+from glmhmm_assets.defs.validity import build_cohort_checks, build_validity
 from glmhmm_assets.io_managers import build_io_managers
 from glmhmm_assets.notification import build_failure_sensor
 from glmhmm_assets.resources.tracker import MlflowTracker
@@ -46,6 +47,7 @@ def subject_assets(study: Study) -> list[dg.AssetsDefinition]:
         *build_tables(study),
         *build_figures(study),
         *build_comparison(study),
+        *build_validity(study),
         build_fit_tracking(study),
     ]
 
@@ -63,7 +65,12 @@ def study_definitions(study: Study) -> dg.Definitions:
         warnings.simplefilter("ignore", dg.BetaWarning)
         per_subject = subject_assets(study)
         population = build_population_fit(study)
-        cohort = [*build_cohort(study), build_state_choice(study), build_cohort_tracking(study)]
+        cohort = [
+            *build_cohort(study),
+            build_state_choice(study),
+            build_cohort_checks(study),
+            build_cohort_tracking(study),
+        ]
         return dg.Definitions(
             assets=[build_raw_sessions(study), population, *per_subject, *cohort],
             sensors=[

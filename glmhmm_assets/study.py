@@ -114,6 +114,19 @@ class FiguresTable(TomlTable):
     example_sessions: Annotated[int, Field(ge=1)] = 4
 
 
+class ChecksTable(TomlTable):
+    """``[checks]``: how the model that the pictures show is put to the test.
+
+    ``simulations`` is how many data sets it makes for the predictive checks, enough for a p-value
+    of .01; ``recoveries`` how many of its data sets are fitted again from ``recovery_restarts``
+    fresh starts each.
+    """
+
+    simulations: Annotated[int, Field(ge=200)] = 200
+    recoveries: Annotated[int, Field(ge=1)] = 5
+    recovery_restarts: Annotated[int, Field(ge=1)] = 8
+
+
 class ScheduleTable(TomlTable):
     """``[schedule]``: what happens whether or not a file changed.
 
@@ -164,6 +177,7 @@ class StudyFile(TomlTable):
     subjects: SubjectsTable = SubjectsTable()
     model: ModelTable = ModelTable()
     figures: FiguresTable = FiguresTable()
+    checks: ChecksTable = ChecksTable()
     schedule: ScheduleTable = ScheduleTable()
     notify: NotifyTable | None = None
 
@@ -222,7 +236,7 @@ class Study(StudyFile):
 
         Title, schedule and notification are left out: changing them refits nothing.
         """
-        return self._digest({"task", "exclude", "subjects", "model", "figures"})
+        return self._digest({"task", "exclude", "subjects", "model", "figures", "checks"})
 
     def _digest(self, tables: set[str]) -> str:
         said = self.model_dump(mode="json", include=tables)

@@ -25,6 +25,16 @@ LEAST_AGREEMENT = 0.1
 #: The objective may fall by rounding, relative to its size.
 ROUNDING = 1e-10
 
+#: A p-value so small says that the model does not make data like these.
+EXTREME = 0.01
+#: Predictive checks that are told of; the others are in the table.
+TOLD = (
+    "switches_per_session",
+    "switches_variance",
+    "share_switching",
+    "choice_run_mean",
+)
+
 _CLEANING = {
     "files_usable": "Every session file could be read, and every subject of this run is usable.",
     "choices_in_range": "Every choice is one of the task's.",
@@ -52,6 +62,12 @@ _FITS = {
         "earlier ones. One that did not is held for review, and the earlier fit stands."
     ),
 }
+_PREDICTIONS = {
+    "predictions_hold": (
+        "The number of switches, their spread over sessions, the share of sessions with a switch "
+        f"and the runs of choices are such as the model makes (p > {EXTREME:g})."
+    ),
+}
 
 
 def cleaning_check_specs(study: Study) -> list[dg.AssetCheckSpec]:
@@ -62,6 +78,31 @@ def cleaning_check_specs(study: Study) -> list[dg.AssetCheckSpec]:
 def fit_check_specs(study: Study) -> list[dg.AssetCheckSpec]:
     """Declare the checks of ``subject_fits``."""
     return _specs(study, "subject_fits", _FITS)
+
+
+def prediction_check_specs(study: Study) -> list[dg.AssetCheckSpec]:
+    """Declare the checks of ``predictive_checks``."""
+    return _specs(study, "predictive_checks", _PREDICTIONS)
+
+
+def check_predictions(
+    study: Study, tables: "Mapping[str, pl.DataFrame | Excluded]"
+) -> list[dg.AssetCheckResult]:
+    """Check the predictive checks of one run."""
+    from glmhmm_core.fitting.result import Excluded
+
+    lines = []
+    for subject, table in tables.items():
+        if isinstance(table, Excluded):
+            continue
+        for row in table.drop_nulls("p_value").iter_rows(named=True):
+            if row["statistic"] in TOLD and row["p_value"] <= EXTREME:
+                what = (
+                    f"K = {row['num_states']}: {row['statistic']} is {row['data']:.3g} and "
+                    f"{row['simulated']:.3g} in simulations (p = {row['p_value']:.2g})"
+                )
+                lines.append(_line(subject, what))
+    return _results(study, "predictive_checks", {"predictions_hold": lines})
 
 
 def check_cleaning(

@@ -34,10 +34,47 @@ def of_errors(rows: "pl.DataFrame") -> dict[str, float | None]:
     }
 
 
+def of_predictions(rows: "pl.DataFrame") -> dict[str, float | None]:
+    """Sessions with a switch, in the data and simulated, and how many checks fail."""
+    switching = rows.row(by_predicate=_is("share_switching"), named=True)
+    return {
+        "predicted_share_switching": switching["simulated"],
+        "share_switching_p_value": switching["p_value"],
+        "predictive_checks_failing": rows["fails"].sum(),
+    }
+
+
+def of_recovery(rows: "pl.DataFrame") -> dict[str, float | None]:
+    """How well states are decoded in data of the model's own, and weights found again."""
+    weights = rows.filter(parameter="weight").drop_nulls("se")
+    once = rows.unique("simulation")
+    return {
+        "recovery_decoded": once["decoded"].mean(),  # type: ignore[dict-item]
+        "recovery_decoding_ceiling": once["ceiling"].mean(),  # type: ignore[dict-item]
+        "recovery_weights_covered": weights["covered"].mean(),  # type: ignore[dict-item]
+    }
+
+
+def of_paths(rows: "pl.DataFrame") -> dict[str, float | None]:
+    """Switches over paths drawn from the posterior."""
+    names = ("switches_per_session", "share_switching")
+    return {name: rows.row(by_predicate=_is(name), named=True)["mean"] for name in names}
+
+
+def _is(statistic: str) -> "pl.Expr":
+    import polars as pl
+
+    return pl.col("statistic") == statistic
+
+
 #: Tables of a subject by asset, with what makes numbers of the rows of one model.
 TABLES: "dict[str, Callable[[pl.DataFrame], Mapping[str, float | None]]]" = {
     "model_comparison": of_comparison,
     "parameter_errors": of_errors,
+    "predictive_checks": of_predictions,
+    "parameter_recovery": of_recovery,
+    "state_paths": of_paths,
+    "state_accuracy": lambda _: {},
 }
 
 
@@ -58,6 +95,7 @@ def findings(
         Whether it is the model that the figures show.
     """
     import polars as pl
+    import polars.selectors as cs
 
     metrics: dict[str, float | None] = {}
     about: dict[str, pl.DataFrame] = {}
@@ -66,7 +104,7 @@ def findings(
             continue
         rows = _rows(table, key, shown)
         if not rows.is_empty():
-            about[name] = table
+            about[name] = table.select(~cs.nested())  # a CSV has no lists
             metrics |= TABLES[name](rows)
     return Findings(known(metrics), about, figures)
 

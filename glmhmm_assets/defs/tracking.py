@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: Pictures that compare all models of a subject; the others show one of them.
 ALL_MODELS = ("em_traces", "heldout_bits")
 ONE_MODEL = ("weights", "transition_matrix", "session_posteriors", "psychometrics")
+#: Pictures that are drawn with a table, of the shown model too.
+WITH_TABLE = ("predictive_checks", "parameter_recovery", "state_accuracy")
 ROOMS = ("comparison", "fitting")
 
 
@@ -112,7 +114,7 @@ def _short(model: str, num_states: int) -> str:
 def _figures(study: Study, subject: str, shown: bool) -> list[Path]:
     """Pick a subject's picture files that belong to a model."""
     folder = study.storage / "figures" / subject
-    names = (*ALL_MODELS, *(ONE_MODEL if shown else ()))
+    names = (*ALL_MODELS, *((*ONE_MODEL, *WITH_TABLE) if shown else ()))
     return [file for name in names if (file := folder / f"{name}.png").exists()]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from glmhmm_core.comparison.path_statistics import statistics
-from glmhmm_core.comparison.simulated import simulate_fit
+from glmhmm_core.comparison.simulated import simulate_many
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.problem import Problem
@@ -31,6 +31,7 @@ CHECK_SCHEMA: dict[str, pl.DataType] = {
     "upper": pl.Float64(),
     "p_value": pl.Float64(),  # two-sided: share of data sets at least as far out
     "fails": pl.Boolean(),  # the data lie outside 95 % of the simulations
+    "simulations": pl.List(pl.Float64()),  # of each simulated data set; null where undefined
 }
 
 _Values = dict[tuple[str, int | None, int | None], float]
@@ -40,6 +41,7 @@ def predictive_checks(
     fit: FitResult,
     *,
     history: History,
+    transition_history: History | None = None,
     rewarded: np.ndarray | None = None,
     num_simulations: int = 100,
     lags: Sequence[int] = LAGS,
@@ -56,14 +58,15 @@ def predictive_checks(
     ----------
     fit
         Its parameters are taken as they are; how well they are known is not part of it.
-    history, rewarded
+    history, transition_history, rewarded
         As for :func:`~glmhmm_core.comparison.simulated.simulate_fit`.
     num_simulations
         Simulated data sets, at least 20.
     lags
         Trials between choices that are correlated.
     seed
-        Root of the random numbers; each simulation depends on it and on its number alone.
+        Root of the random numbers, as for
+        :func:`~glmhmm_core.comparison.simulated.simulate_many`.
 
     Raises
     ------
@@ -78,26 +81,31 @@ def predictive_checks(
         )
     data = _checks(fit.fitted_params, problem_of(fit), lags)
     simulated = [
-        _checks(
-            fit.fitted_params,
-            simulate_fit(fit, history=history, rewarded=rewarded, seed=(seed, i)).problem,
-            lags,
+        _checks(fit.fitted_params, made.problem, lags)
+        for made in simulate_many(
+            fit,
+            num_simulations,
+            history=history,
+            transition_history=transition_history,
+            rewarded=rewarded,
+            seed=seed,
         )
-        for i in range(num_simulations)
     ]
     rows = []
     for key, value in data.items():
-        made = np.array([one[key] for one in simulated])
-        made = made[np.isfinite(made)]
+        values = np.array([one[key] for one in simulated])
+        shown = [float(v) if np.isfinite(v) else None for v in values]
+        made = values[np.isfinite(values)]
         if not len(made) or not np.isfinite(value):
             there = value if np.isfinite(value) else None
-            rows.append((*key, there, *[None] * 5))
+            rows.append((*key, there, *[None] * 5, shown))
             continue
         lower, upper = np.quantile(made, (0.025, 0.975))
         # The data are one more data set, so that no share is zero.
         below, above = (1 + (made <= value).sum()), (1 + (made >= value).sum())
         p = min(1.0, 2 * float(min(below, above)) / (1 + len(made)))
-        rows.append((*key, value, made.mean(), lower, upper, p, not lower <= value <= upper))
+        fails = not lower <= value <= upper
+        rows.append((*key, value, made.mean(), lower, upper, p, fails, shown))
     return pl.DataFrame(rows, schema=CHECK_SCHEMA, orient="row")
 
 

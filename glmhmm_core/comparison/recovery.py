@@ -61,6 +61,7 @@ def recover(
     fit: FitResult,
     *,
     history: History,
+    transition_history: History | None = None,
     rewarded: np.ndarray | None = None,
     num_simulations: int = 10,
     n_restarts: int = 8,
@@ -72,7 +73,7 @@ def recover(
 
     Parameters
     ----------
-    history, rewarded
+    history, transition_history, rewarded
         As for :func:`~glmhmm_core.comparison.simulated.simulate_fit`.
     num_simulations
         Simulated data sets; each depends on ``seed`` and on its number alone.
@@ -92,7 +93,13 @@ def recover(
         )
     parameters, decoding = [], []
     for i in range(num_simulations):
-        made = simulate_fit(fit, history=history, rewarded=rewarded, seed=(seed, i))
+        made = simulate_fit(
+            fit,
+            history=history,
+            transition_history=transition_history,
+            rewarded=rewarded,
+            seed=(seed, i),
+        )
         table, row = _one(fit, made, n_restarts, (seed, i))
         parameters.append(table.select(pl.lit(i, pl.Int64).alias("simulation"), pl.all()))
         decoding.append((i, *row))
@@ -137,7 +144,7 @@ def _one(
     params = reorder(climb.params, match.order)
 
     named = free_parameters(fit)
-    again = replace(fit, fitted_params=params, X=problem.X, y=problem.y)
+    again = replace(fit, fitted_params=params, X=problem.X, U=problem.U, y=problem.y)
     known = standard_errors(again, named.reference)
     estimate, true = named.values(params), named.values(truth)
     table = known.table.with_columns(

@@ -17,6 +17,8 @@ def psychometric_by_state(
 ) -> Figure:
     """Share of choices against the stimulus: points with 95 % intervals, and the model's curve.
 
+    Crosses are the trials that the other choices alone put into the state for certain.
+
     Of two choices the second alone is shown, in the state's color; of more all, by color.
 
     Parameters
@@ -52,7 +54,9 @@ def psychometric_by_state(
     what = f"P({names[1][1]})" if len(names) == 2 else "P(choice)"
     for ax in axes[:, 0]:
         ax.set_ylabel(what)
-    figure.supxlabel(style.opening(stimulus_label), fontsize=9)
+    crosses = "\n× trials that all choices but their own put there (≥ .9)"
+    below = style.opening(stimulus_label) + (crosses if num_states > 1 else "")
+    figure.supxlabel(below, fontsize=9)
     style.head(figure, table["subject"][0], f"psychometric curves, {style.models(num_states)}")
     if len(names) > 2:
         style.side_legend(
@@ -84,3 +88,5 @@ def curve(ax: Axes, rows: pl.DataFrame, color: str, mark: str) -> None:
             ms=4.5,
             zorder=3,
         )
+    fair = rows.filter(kind="data_by_others").sort("stimulus")
+    ax.plot(fair["stimulus"], fair["probability"], ls="", marker="x", color=style.INK, ms=3.5)

@@ -131,10 +131,10 @@ def simulate(
         for into, fed_back in ((X, history), (U, transition_history or {}))
         for regressor, columns in fed_back.items()
     ]
+    chained, begins = np.concatenate(rows), np.cumsum(lengths) - lengths
     for t in range(lengths.max(initial=0)):
         alive = np.flatnonzero(lengths > t)
-        now = np.array([rows[session][t] for session in alive])
-        before = np.array([rows[session][t - 1] for session in alive])
+        now, before = chained[begins[alive] + t], chained[begins[alive] + max(t - 1, 0)]
         for memory, columns, into in memories:
             into[now[:, None], columns] = memory.values(alive)
         if t == 0:
@@ -224,7 +224,8 @@ def _check(
 def _rows_by_session(session_ids: np.ndarray) -> list[np.ndarray]:
     """Rows of each session, sessions in order of first appearance."""
     _, first, code = np.unique(session_ids, return_index=True, return_inverse=True)
-    return [np.flatnonzero(code == session) for session in np.argsort(first)]
+    by_session = np.split(np.argsort(code, kind="stable"), np.cumsum(np.bincount(code))[:-1])
+    return [by_session[session] for session in np.argsort(first)]
 
 
 def _uniforms(seed: int | Sequence[int], rows: list[np.ndarray]) -> np.ndarray:

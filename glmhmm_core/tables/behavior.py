@@ -2,8 +2,10 @@
 
 Every trial counts in every state, weighted by the smoothed posterior of that state: if the model
 holds these means are unbiased, where assigning trials to their most probable state sorts errors
-into the biased states. The effective number of trials of weights w is (sum w)^2 / sum w^2
-(Kish), and intervals are Wilson's at that number, 95 %.
+into the biased states. Beside it stand that rule, for comparison with the literature, and the
+same rule on the posterior without the trial's own choice, which needs the model to be right about
+the states alone. The effective number of trials of weights w is (sum w)^2 / sum w^2 (Kish), and
+intervals are Wilson's at that number, 95 %.
 """
 
 import numpy as np
@@ -11,6 +13,7 @@ import polars as pl
 
 from glmhmm_core.fitting.result import FitResult, SubjectFits
 from glmhmm_core.states.labels import Roles, order_and_label
+from glmhmm_core.tables.own_choice import own_choice_removed
 from glmhmm_core.tables.trials import chain_rows
 
 ALL = "all trials"
@@ -38,16 +41,18 @@ ACCURACY_SCHEMA: dict[str, pl.DataType] = {
     "effective_trials": pl.Float64(),
     "accuracy_certain": pl.Float64(),  # plain mean over trials with posterior >= 0.9 (biased)
     "certain_trials": pl.Int64(),
+    "accuracy_by_others": pl.Float64(),  # the same, certain without the trial's own choice
+    "by_others_trials": pl.Int64(),
 }
 PSYCHOMETRIC_SCHEMA: dict[str, pl.DataType] = {
     **_STATE,
     "class_idx": pl.Int64(),
     "class_name": pl.String(),
-    "kind": pl.String(),  # "data", or "model": the curve
+    "kind": pl.String(),  # "data", "data_by_others" (not the own choice), or "model": the curve
     "bin": pl.Int64(),  # place along the axis, from 0; data's and curve's are not the same
     "stimulus": pl.Float64(),  # units of the stimulus column
     "probability": pl.Float64(),  # share of choices of the class
-    "lower": pl.Float64(),  # data only
+    "lower": pl.Float64(),  # data only, of either kind
     "upper": pl.Float64(),
     "effective_trials": pl.Float64(),
 }
@@ -74,15 +79,18 @@ def accuracy_table(
     rows = []
     for fit in fits.fits:
         use = known.to_numpy() & fit.mask
-        for head, gamma in _weights(fits, fit, roles):
+        for head, gamma, by_others in _weights(fits, fit, roles):
             w, c = gamma[use], correct[use]
-            sure = w >= CERTAIN
+            sorted_by = [
+                value
+                for sure in (w >= CERTAIN, by_others[use])
+                for value in (float(c[sure].mean()) if sure.any() else None, int(sure.sum()))
+            ]
             if w.sum() < NOTHING:
-                rows.append((*head, None, None, None, 0.0, None, 0))
+                rows.append((*head, None, None, None, 0.0, *sorted_by))
                 continue
             mean, n = float(w @ c / w.sum()), _effective(w)
-            certain = float(c[sure].mean()) if sure.any() else None
-            rows.append((*head, mean, *wilson(mean, n), n, certain, int(sure.sum())))
+            rows.append((*head, mean, *wilson(mean, n), n, *sorted_by))
     return pl.DataFrame(rows, schema=ACCURACY_SCHEMA, orient="row")
 
 
@@ -97,6 +105,8 @@ def psychometric_table(
     moved along the axis and the other regressors as they were. Where the stimulus regressor is
     not a linear function of the column, the curve stands at the data's points alone, each trial
     with its own regressors. "All trials" is the prediction from the choices before each trial.
+    Beside the data of a state stand the trials that all choices but their own put there with a
+    probability of at least .9.
 
     Parameters
     ----------
@@ -114,11 +124,16 @@ def psychometric_table(
         place, bins = stimulus[use], _bins(stimulus[use])
         line = _line(fit, place, fit.X[use], (roles or Roles()).stimulus)
         curves = _curves_along(fit, use, place, line) if line else _curves_at(fit, use, bins)
-        for head, gamma in _weights(fits, fit, roles):
+        for head, gamma, by_others in _weights(fits, fit, roles):
             w = gamma[use]
             if w.sum() < NOTHING:
                 continue
             data = _data_points(place, fit.y[use], w, bins, fit.num_classes)
+            seen = {"data": data}
+            if head[2] is not None:
+                sure = by_others[use].astype(np.float64)
+                fair = _data_points(place, fit.y[use], sure, bins, fit.num_classes)
+                seen["data_by_others"] = fair
             grid, curve = curves
             model = curve[fit.num_states if head[2] is None else head[2]]
             if grid is None:
@@ -127,7 +142,11 @@ def psychometric_table(
             else:
                 xs = grid
             for c, name in enumerate(fits.choice_names):
-                rows += [(*head, c, name, "data", b, x, *point[c]) for b, x, point in data]
+                rows += [
+                    (*head, c, name, kind, b, x, *point[c])
+                    for kind, points in seen.items()
+                    for b, x, point in points
+                ]
                 rows += [
                     (*head, c, name, "model", b, x, p[c], None, None, None)
                     for b, (x, p) in enumerate(zip(xs, model, strict=True))
@@ -148,17 +167,23 @@ def _effective(w: np.ndarray) -> float:
 
 def _weights(
     fits: SubjectFits, fit: FitResult, roles: Roles | None
-) -> list[tuple[tuple, np.ndarray]]:
-    """Leading columns and trial weights (T,): all trials, then each state in display order."""
+) -> list[tuple[tuple, np.ndarray, np.ndarray]]:
+    """Leading columns and trial weights (T,): all trials, then each state in display order.
+
+    With which trials are in it for certain, by all choices but their own, bool (T,).
+    """
+    by_others = own_choice_removed(fit) >= CERTAIN
+    everyone = np.ones(len(fit.y))
     labels = order_and_label(fit, fits.choice_names, roles)
     head = (fits.subject, fit.num_states)
-    everything = ((*head, None, -1, ALL, ALL_COLOR), np.ones(len(fit.y)))
+    everything = ((*head, None, -1, ALL, ALL_COLOR), everyone, everyone > 0)
     return [
         everything,
         *(
             (
                 (*head, k, labels.ranks[k], labels.labels[k], labels.colors[k]),
                 fit.smoothed_state_probs[:, k],
+                by_others[:, k],
             )
             for k in labels.order
         ),

@@ -103,7 +103,9 @@ class Home:
             built = [*subject_assets(self.study), *build_cohort(self.study)]
         keys = {asset: {key.path[-1] for key in asset.keys} for asset in built}
         left_out = {"fit_tracking", "cohort_summary", "cohort_figures"}
-        left_out |= {"model_comparison", "parameter_errors"} - set(also)
+        costly = {"model_comparison", "parameter_errors", "predictive_checks"}
+        costly |= {"parameter_recovery", "state_paths", "state_accuracy"}
+        left_out |= costly - set(also)
         return [a for a in built if (keys[a] & set(names) if names else not keys[a] & left_out)]
 
     def run(

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from tracked_fits import make_fits
 
-from glmhmm_assets.defs.checks import check_cleaning, check_fits, shown_fit
+from glmhmm_assets.defs.checks import check_cleaning, check_fits, check_predictions, shown_fit
 from glmhmm_assets.io_managers import KeepStored
 from glmhmm_core.fitting.result import Excluded, OwnOptimum, SubjectFits
 from glmhmm_core.trials.report import ReportRow, report_frame
@@ -164,3 +164,18 @@ def test_an_optimum_with_other_states_that_does_as_well_is_named(study):
     )
     same = replace(own, state_agreement=0.97)
     assert found(check_fits(study, {"a": with_fit(good_fits(), 1, own_optimum=same)}, {})) == {}
+
+
+def test_an_extreme_prediction_is_listed_and_a_mild_one_is_not(study):
+    columns = ("num_states", "statistic", "data", "simulated", "p_value")
+    rows = [
+        (2, "share_switching", 0.7, 0.9, 0.00995),
+        (2, "switches_variance", 5.0, 4.0, 0.05),
+        (2, "choice_run_mean", 3.0, None, None),
+        (2, "choice_autocorrelation", 0.3, 0.1, 0.00995),  # in the table alone
+    ]
+    table = pl.DataFrame(rows, columns, orient="row")
+    listed = found(check_predictions(study, {"a": table, "b": Excluded("b", "too short")}))
+    what = "K = 2: share_switching is 0.7 and 0.9 in simulations (p = 0.01)"
+    assert listed == {"predictions_hold": [{"subject": "a", "what": what}]}
+    assert found(check_predictions(study, {"a": table[1:]})) == {}

@@ -25,9 +25,13 @@ PER_SUBJECT = {
     "heldout_bits",
     "model_comparison",
     "parameter_errors",
+    "predictive_checks",
+    "parameter_recovery",
+    "state_paths",
+    "state_accuracy",
     "fit_tracking",
 }
-COHORT = {"cohort_summary", "cohort_figures", "state_choice", "cohort_tracking"}
+COHORT = {"cohort_summary", "cohort_figures", "state_choice", "cohort_checks", "cohort_tracking"}
 
 
 @pytest.fixture
@@ -97,6 +101,7 @@ def test_every_check_warns_and_says_what_it_means(defs):
         "optimum_unambiguous",
         "states_occupied",
         "refits_promoted",
+        "predictions_hold",
     }
 
 

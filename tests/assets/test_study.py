@@ -56,7 +56,7 @@ def test_the_commented_study_file_says_the_defaults(write):
     text = (Path(__file__).parents[2] / "dagster_home/studies/mice.toml").read_text()
     mice = load_study(write(text))
     least = load_study(write(LEAST))
-    for table in ("subjects", "model", "figures", "schedule"):
+    for table in ("subjects", "model", "figures", "checks", "schedule"):
         said = getattr(mice, table)
         if table == "model":  # the demo fits fewer states, and says so
             assert "1 to 5 when left out" in text

@@ -8,13 +8,14 @@ import pytest
 from core.synthetic_fits import FEATURES, IBL, make_fit, simulate
 from polars.testing import assert_frame_equal
 
+from glmhmm_core.comparison import simulated
 from glmhmm_core.comparison.predictive_checks import (
     CHECK_SCHEMA,
     choice_autocorrelation,
     choice_run_mean,
     predictive_checks,
 )
-from glmhmm_core.comparison.simulated import simulate_fit
+from glmhmm_core.comparison.simulated import simulate_fit, simulate_many
 from glmhmm_core.errors import InputError
 
 HISTORY = {"previous_choice": [2], "wsls": [3]}
@@ -40,6 +41,11 @@ def test_a_model_s_own_data_pass():
     assert (table["p_value"] > 0.02).mean() > 0.8
     assert (table["lower"] <= table["simulated"]).all()
     assert_frame_equal(checks(), table)
+    for row in table.iter_rows(named=True):  # the summary is that of the simulated data sets
+        made = np.array([v for v in row["simulations"] if v is not None])
+        assert row["simulated"] == pytest.approx(made.mean())
+        further = min((made <= row["data"]).sum(), (made >= row["data"]).sum())
+        assert row["p_value"] == pytest.approx(min(1.0, 2 * (1 + further) / (1 + len(made))))
 
 
 def test_switching_that_is_clustered_in_sessions_fails():
@@ -115,3 +121,21 @@ def test_choices_are_compared_within_sessions_and_where_they_were_made():
 def test_what_says_nothing_is_refused(options):
     with pytest.raises(InputError, match="simulations"):
         checks(**options)
+
+
+def test_many_simulations_are_like_one_and_do_not_depend_on_how_many_follow(monkeypatch):
+    given = {"history": HISTORY, "rewarded": REWARDED, "seed": 3}
+    made = list(simulate_many(FIT, 3, **given))
+    for one, other in zip(made, simulate_many(FIT, 5, **given), strict=False):
+        np.testing.assert_array_equal(one.problem.X, other.problem.X)
+        np.testing.assert_array_equal(one.states, other.states)
+    monkeypatch.setattr(simulated, "AT_ONCE", 2 * FIT.X.size)  # two at a time
+    made = list(simulate_many(FIT, 4, **given))
+    assert len({one.problem.y.tobytes() for one in made}) == 4
+    for one in made:
+        first = one.problem.layout.first
+        assert (one.problem.X[first, 2:] == 0).all()
+        np.testing.assert_array_equal(one.problem.y >= 0, FIT.mask)
+        np.testing.assert_array_equal(one.problem.X[:, :2], FIT.X[:, :2])
+        again = simulate_fit(FIT, history=HISTORY, rewarded=REWARDED).problem
+        assert (one.problem.y == 1).mean() == pytest.approx((again.y == 1).mean(), abs=0.1)

@@ -6,11 +6,16 @@ import numpy as np
 import polars as pl
 from core.synthetic_fits import IBL, make_subject, simpler, simulate
 
+from glmhmm_core.comparison.path_statistics import path_table
+from glmhmm_core.comparison.predictive_checks import CHECK_SCHEMA
+from glmhmm_core.comparison.recovery import DECODED_SCHEMA, Recovery
 from glmhmm_core.engine.parameters import Parameters
-from glmhmm_core.tables.behavior import psychometric_table
+from glmhmm_core.fitting.free_parameters import free_parameters
+from glmhmm_core.tables.behavior import accuracy_table, psychometric_table
 from glmhmm_core.tables.parameters import state_table, transition_table, weight_table
 from glmhmm_core.tables.scores import fold_table, restart_table, score_table
 from glmhmm_core.tables.trials import trial_table
+from glmhmm_core.tables.validity import recovery_table, with_states
 
 LONG = "a_very_long_subject_name_from_some_laboratory_2019_07_18_mouse_17"
 LABEL = "signed contrast (right − left)"
@@ -31,6 +36,55 @@ class Tables:
         self.trials = trial_table(fits[0], members[0][0])
         self.psychometrics = pl.concat([psychometric_table(f, t, "contrast") for t, f in members])
         self.fits = fits
+        self.cleaned = [cleaned for cleaned, _ in members]
+
+    def accuracy(self):
+        """Accuracy of the first subject."""
+        return accuracy_table(self.fits[0], self.cleaned[0], "contrast")
+
+    def paths(self, num_states):
+        """Statistics of the first subject's paths."""
+        fits = self.fits[0]
+        return with_states(path_table(fits[num_states], num_paths=20), fits, num_states)
+
+    def checks(self, num_states, of=0):
+        """Predictive checks with invented simulations; K states have none of the last's runs."""
+        fits, rng = self.fits[of], np.random.default_rng(of)
+        names = ("switches_per_session", "switches_variance", "share_switching", "choice_run_mean")
+        keys = [(name, None, None) for name in names]
+        keys += [("run_mean", k, None) for k in range(num_states)]
+        keys += [("choice_autocorrelation", None, lag) for lag in (1, 2, 3, 5, 10, 20)]
+        rows = []
+        for i, key in enumerate(keys):
+            made = rng.normal(2 + i / 5, 0.3, 200)
+            low, high = np.quantile(made, (0.025, 0.975))
+            data = 2 + i / 5 + (0.9 if i % 3 == 2 else 0.1)
+            rows.append((*key, data, made.mean(), low, high, 0.04, data > high, made.tolist()))
+        if num_states > 1:
+            rows[3 + num_states] = (*rows[3 + num_states][:3], 1.5, *[None] * 5, [None] * 200)
+        return with_states(pl.DataFrame(rows, CHECK_SCHEMA, orient="row"), fits, num_states)
+
+    def recovery(self, num_states):
+        """A recovery of the first subject with invented errors, one in ten of them unknown."""
+        fits, rng = self.fits[0], np.random.default_rng(0)
+        fit = fits[num_states]
+        named = free_parameters(fit)
+        truth = named.values(fit.fitted_params)
+        parts, decoded = [], []
+        for i in range(4):
+            error = rng.normal(0, 0.3, len(truth))
+            se = np.where(np.arange(len(truth)) % 10 == 9, None, 0.3)
+            parts.append(
+                named.keys.with_columns(
+                    simulation=pl.lit(i, pl.Int64),
+                    truth=pl.Series(truth),
+                    estimate=pl.Series(truth + error),
+                    se=pl.Series(se.tolist(), dtype=pl.Float64),
+                )
+            )
+            decoded.append((i, i != 1, True, False, 0.5, 0.85 + 0.01 * i, 0.87, False))
+        decoding = pl.DataFrame(decoded, DECODED_SCHEMA, orient="row")
+        return recovery_table(Recovery(pl.concat(parts), decoding), fits, num_states)
 
 
 @cache

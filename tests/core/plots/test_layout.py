@@ -22,7 +22,14 @@ from glmhmm_core.plots.scores import heldout_bits
 from glmhmm_core.plots.sessions import session_posteriors
 from glmhmm_core.plots.style import SMALL_PAPER
 from glmhmm_core.plots.transitions import transition_matrix
+from glmhmm_core.plots.validity import (
+    cohort_checks,
+    parameter_recovery,
+    predictive_checks,
+    state_statistics,
+)
 from glmhmm_core.plots.weights import weights_by_state
+from glmhmm_core.tables import validity
 
 OF_SUBJECT = {
     "em_traces": lambda t, _: em_traces(t.restarts),
@@ -31,6 +38,9 @@ OF_SUBJECT = {
     "sessions": lambda t, k: session_posteriors(t.trials, t.states, k),
     "psychometrics": lambda t, k: psychometric_by_state(t.psychometrics, k, LABEL),
     "heldout_bits": lambda t, _: heldout_bits(t.folds, t.subject),
+    "predictive_checks": lambda t, k: predictive_checks(t.checks(k)),
+    "parameter_recovery": lambda t, k: parameter_recovery(t.recovery(k)),
+    "state_statistics": lambda t, k: state_statistics(t.accuracy(), t.paths(k)),
 }
 OF_COHORT = {
     "weights": lambda t, k: cohort_weights(t.weights, k, NAME),
@@ -39,6 +49,18 @@ OF_COHORT = {
     "psychometrics": lambda t, k: cohort_psychometrics(t.psychometrics, k, NAME, LABEL),
     "heldout_bits": lambda t, _: cohort_heldout_bits(t.scores, NAME),
 }
+
+
+def checks_of_cohort(tables, num_states):
+    """Checks over all subjects that have the model."""
+    have = [
+        i for i, one in enumerate(tables.fits) if num_states in {f.num_states for f in one.fits}
+    ]
+    checks = [tables.checks(num_states, i) for i in have]
+    return cohort_checks(pl.concat(checks), validity.cohort_checks(checks), NAME)
+
+
+OF_COHORT["checks"] = checks_of_cohort
 SUBJECTS = [(textbook, 3), (ugly, 1), (ugly, 5), (many_states, 8)]
 NAME = "Mice of the first cohort, full contrast set"
 
@@ -104,7 +126,7 @@ def test_drawing_leaves_matplotlib_as_it_was():
 
 
 def test_pyplot_is_not_needed():
-    rooms = "cohort cohort_states export optimization psychometrics scores sessions transitions"
+    rooms = "cohort cohort_states export optimization psychometrics scores sessions validity"
     imports = "; ".join(f"import glmhmm_core.plots.{room}" for room in rooms.split())
     code = f"import sys; {imports}; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

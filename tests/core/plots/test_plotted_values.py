@@ -17,7 +17,9 @@ from glmhmm_core.plots.optimization import em_traces
 from glmhmm_core.plots.psychometrics import psychometric_by_state
 from glmhmm_core.plots.scores import heldout_bits
 from glmhmm_core.plots.sessions import example_sessions, session_posteriors
+from glmhmm_core.plots.style import ALARM
 from glmhmm_core.plots.transitions import transition_matrix
+from glmhmm_core.plots.validity import predictive_checks
 from glmhmm_core.plots.weights import weights_by_state
 from glmhmm_core.tables.scores import fold_means
 
@@ -207,7 +209,12 @@ def test_psychometrics():
         np.testing.assert_array_equal(points, data.select("stimulus", "probability").to_numpy())
         spans = np.array(ax.collections[0].get_segments())
         np.testing.assert_array_equal(spans[:, :, 1], data.select("lower", "upper").to_numpy())
-    assert panels[0].figure.get_supxlabel() == "Signed contrast (right − left)"
+        fair = rows.filter(kind="data_by_others")
+        (crosses,) = (line.get_xydata() for line in ax.lines if line.get_marker() == "x")
+        np.testing.assert_array_equal(crosses, fair.select("stimulus", "probability").to_numpy())
+    below = panels[0].figure.get_supxlabel().splitlines()
+    assert below[0] == "Signed contrast (right − left)"
+    assert "their own" in below[1]
 
 
 def test_points_of_hardly_any_trials_are_hollow():
@@ -406,3 +413,19 @@ def test_the_order_of_subjects_is_of_no_consequence(draw):
 def test_a_model_that_is_not_there_is_named():
     with pytest.raises(ValueError, match=r"no model of 7 states in the table, only \[1, 2"):
         weights_by_state(textbook().weights, 7)
+
+
+def test_checks_that_fail_are_marked():
+    table = textbook().checks(3)
+    axes = predictive_checks(table).axes
+    order = ("share_switching", "switches_per_session", "switches_variance")
+    for ax, name in zip(axes, order, strict=False):
+        row = table.filter(statistic=name).row(0, named=True)
+        (point,) = (line for line in ax.lines if line.get_marker() == "o")
+        assert point.get_xdata()[0] == row["data"]
+        assert (to_hex(point.get_color()) == ALARM) == row["fails"]
+        assert sum(patch.get_height() for patch in ax.patches) == 200
+    lags = table.filter(statistic="choice_autocorrelation")
+    points = [line for line in axes[4].lines if line.get_marker() == "o"]
+    assert [line.get_ydata()[0] for line in points] == lags["data"].to_list()
+    assert [to_hex(line.get_color()) == ALARM for line in points] == lags["fails"].to_list()

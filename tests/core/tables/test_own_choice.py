@@ -42,12 +42,16 @@ def test_trials_sorted_without_their_own_choice_have_their_true_accuracy():
     seen = ((CLEANED["contrast"] != 0) & CLEANED["choice"].is_not_null()).to_numpy()
     table = accuracy_table(FITS, CLEANED, "contrast")
     fair = accuracy_table(without_own_choice(FITS), CLEANED, "contrast")
+    assert table["accuracy_by_others"].to_list() == fair["accuracy_certain"].to_list()
+    assert table["by_others_trials"].to_list() == fair["certain_trials"].to_list()
     for k in (1, 2):
         true = correct[seen & (k == TRUTH)].mean()
         sorted_by_itself = table.filter(state_idx=k)["accuracy_certain"].item()
         sorted_by_others = fair.filter(state_idx=k)["accuracy_certain"].item()
         assert sorted_by_itself < true - 0.04
         assert abs(sorted_by_others - true) < 0.04
+        # The posterior's weights need no threshold.
+        assert abs(table.filter(state_idx=k)["accuracy"].item() - true) < 0.04
 
 
 def test_tables_take_them_as_they_take_fits():
@@ -63,3 +67,16 @@ def test_a_choice_that_a_state_rules_out_leaves_a_posterior():
     sharp = params._replace(emission_weights=params.emission_weights * 1e3)
     removed = own_choice_removed(replace(two(), fitted_params=sharp))
     assert np.isfinite(removed).all()
+
+
+def test_psychometric_points_stand_beside_those_of_trials_sorted_by_other_choices():
+    table = psychometric_table(FITS, CLEANED, "contrast")
+    certain = own_choice_removed(FITS[3]) >= 0.9
+    contrast, choice = CLEANED["contrast"].to_numpy(), CLEANED["choice"].fill_null(-1).to_numpy()
+    for k in range(3):
+        points = table.filter(state_idx=k, kind="data_by_others", class_name="right")
+        for row in points.iter_rows(named=True):
+            here = certain[:, k] & (choice >= 0) & (contrast == row["stimulus"])
+            assert row["probability"] == pytest.approx((choice[here] == 1).mean())
+            assert row["effective_trials"] == pytest.approx(here.sum())
+    assert table.filter(kind="data_by_others")["state_idx"].null_count() == 0
