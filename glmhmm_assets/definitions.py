@@ -21,6 +21,7 @@ from glmhmm_assets.automation import (
 )
 from glmhmm_assets.defs.cohort import build_cohort
 from glmhmm_assets.defs.comparison import build_comparison, build_state_choice
+from glmhmm_assets.defs.driven import build_driven, build_driven_cohort
 from glmhmm_assets.defs.features import build_design_tensors
 from glmhmm_assets.defs.figures import build_figures
 from glmhmm_assets.defs.fits import build_subject_fits
@@ -46,6 +47,7 @@ def subject_assets(study: Study) -> list[dg.AssetsDefinition]:
         build_subject_fits(study),
         *build_tables(study),
         *build_figures(study),
+        *build_driven(study),
         *build_comparison(study),
         *build_validity(study),
         build_fit_tracking(study),
@@ -69,6 +71,7 @@ def study_definitions(study: Study) -> dg.Definitions:
             *build_cohort(study),
             build_state_choice(study),
             build_cohort_checks(study),
+            *build_driven_cohort(study),
             build_cohort_tracking(study),
         ]
         return dg.Definitions(

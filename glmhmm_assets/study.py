@@ -1,6 +1,7 @@
 """The study: one TOML file that says where the sessions are, which task, and which models to fit.
 
-What belongs here is the file's grammar, its defaults and its errors. Nothing here reads sessions
+What belongs here is the file's grammar, its defaults and its errors; the table of the models has
+a file of its own. Nothing here reads sessions
 or knows Dagster; the name of a study is the stem of its file and becomes the key prefix of its
 assets, the name of its partition set, its sensor, its schedule and its MLflow experiment.
 """
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import available_timezones
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import Field, field_validator
 from upath import UPath
 
+from glmhmm_assets.model_table import ModelTable, PositiveFloat, Text
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.settings import FitSettings
 from glmhmm_core.toml_table import TomlTable, check_table, read_toml
@@ -29,14 +31,6 @@ DEFAULT_HOME = Path(__file__).parents[1] / "dagster_home"
 
 #: Characters that Dagster allows in the name of a sensor or an asset.
 STUDY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-
-PositiveFloat = Annotated[float, Field(gt=0)]
-Text = Annotated[str, Field(min_length=1)]
-OneOrSeveral = Annotated[
-    Annotated[PositiveFloat, Tag("one")]
-    | Annotated[tuple[PositiveFloat, ...], Field(min_length=1, strict=False), Tag("several")],
-    Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
-]
 
 
 class SessionsTable(TomlTable):
@@ -69,38 +63,6 @@ class SubjectsTable(TomlTable):
     """``[subjects]``: who counts. ``include`` names them; empty means everyone found."""
 
     include: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-
-
-class ModelTable(TomlTable):
-    """``[model]``: the models fitted to every subject.
-
-    ``emission_prior_scale`` is one number for every weight or one per regressor; left out, each
-    regressor has the scale that its task gives it. The rest is as in ``FitSettings``.
-    """
-
-    num_states: Annotated[
-        tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, strict=False)
-    ] = (1, 2, 3, 4, 5)
-    emission_prior_scale: OneOrSeveral | None = None
-    transition_concentration: Annotated[float, Field(ge=1)] = FitSettings.transition_concentration
-    stickiness: Annotated[float, Field(ge=0)] = FitSettings.stickiness
-    n_restarts: Annotated[int, Field(ge=1)] = FitSettings.n_restarts
-    max_iters: Annotated[int, Field(ge=1)] = FitSettings.max_iters
-    tol: PositiveFloat = FitSettings.tol
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = FitSettings.seed
-    cv_folds: Annotated[int, Field(ge=0)] = 5
-
-    @field_validator("num_states")
-    @classmethod
-    def _ascending(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(sorted(set(value)))
-
-    @field_validator("cv_folds")
-    @classmethod
-    def _no_single_fold(cls, value: int) -> int:
-        if value == 1:
-            raise ValueError("one fold holds out everything; give 0 for none, or 2 or more")
-        return value
 
 
 class FiguresTable(TomlTable):
@@ -218,14 +180,22 @@ class Study(StudyFile):
         return f"{self.name}_subjects"
 
     def load_task(self) -> "Task":
-        """Read the study's task, by its built-in name or from its TOML file."""
+        """Read the study's task, by its built-in name or from its TOML file.
+
+        Raises
+        ------
+        InputError
+            If the task cannot be used, or lacks a regressor that the study names.
+        """
         from glmhmm_core.tasks.load import load_task
 
-        return load_task(self.home / self.task if self.task.endswith(".toml") else self.task)
+        task = load_task(self.home / self.task if self.task.endswith(".toml") else self.task)
+        self.model.check_names(task, f"study file {self.file}")
+        return task
 
     def fit_settings(self) -> FitSettings:
-        """How every model of this study is fitted."""
-        return FitSettings(**self.model.model_dump(exclude={"num_states"}))
+        """How every model of this study is fitted that has no transition regressors."""
+        return self.model.settings()
 
     def model_digest(self) -> str:
         """SHA-256 of what the population's fit depends on, beside the session files."""

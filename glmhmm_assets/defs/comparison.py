@@ -7,6 +7,8 @@ import dagster as dg
 from glmhmm_assets.compilation_cache import use_compilation_cache
 from glmhmm_assets.defs.checks import shown_fit
 from glmhmm_assets.defs.cohort import when_parents_change
+from glmhmm_assets.defs.driven import NAME as DRIVEN
+from glmhmm_assets.defs.driven import driven_input
 from glmhmm_assets.per_subject import code_version, for_each, show, subject_asset
 from glmhmm_assets.study import Study
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from glmhmm_core.baselines.lapses import LapseKind
     from glmhmm_core.design.design import Design
-    from glmhmm_core.fitting.result import SubjectFits
+    from glmhmm_core.fitting.result import Excluded, SubjectFits
 
 ROOMS = ("baselines", "comparison", "fitting", "tables")
 #: Ways of lapsing that a GLM-HMM has to beat.
@@ -26,9 +28,12 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
     """Build the per-subject assets of comparison and of standard errors."""
     common = subject_asset(study, kinds={"jax", "parquet"}, rooms=ROOMS)
 
-    @dg.asset(**common, io_manager_key="tables")
+    @dg.asset(**common, io_manager_key="tables", ins=driven_input(study))
     def model_comparison(
-        context: dg.AssetExecutionContext, subject_fits: dict, design_tensors: dict
+        context: dg.AssetExecutionContext,
+        subject_fits: dict,
+        design_tensors: dict,
+        **driven: dict,
     ) -> dict:
         """GLM, lapse GLMs and GLM-HMMs side by side, one row each, scored on the same folds.
 
@@ -38,7 +43,8 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
         use_compilation_cache(study)
 
         def table(subject: str) -> "pl.DataFrame":
-            models = compare(study, subject_fits[subject], design_tensors[subject])
+            more = driven.get(DRIVEN, {}).get(subject)
+            models = compare(study, subject_fits[subject], design_tensors[subject], more)
             show(context, subject, best_models(models))
             return models
 
@@ -67,7 +73,12 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
     return [model_comparison, parameter_errors]
 
 
-def compare(study: Study, fits: "SubjectFits", design: "Design") -> "pl.DataFrame":
+def compare(
+    study: Study,
+    fits: "SubjectFits",
+    design: "Design",
+    driven: "SubjectFits | Excluded | None" = None,
+) -> "pl.DataFrame":
     """Fit the lapse GLMs with the priors and folds of the GLM-HMMs, and table all models.
 
     All are of the sessions that the GLM-HMMs saw: where a refit is held, there are newer ones.
@@ -83,7 +94,8 @@ def compare(study: Study, fits: "SubjectFits", design: "Design") -> "pl.DataFram
         "seed": study.model.seed,
         "cv_folds": len(first.cv_metrics),
     }
-    return comparison_table(fits, [fit_lapse_glm(**given, lapse=lapse) for lapse in LAPSES])
+    lapses = [fit_lapse_glm(**given, lapse=lapse) for lapse in LAPSES]
+    return comparison_table(fits, [*lapses, *getattr(driven, "fits", ())])
 
 
 def best_models(table: "pl.DataFrame") -> dict[str, Any]:
@@ -95,10 +107,11 @@ def best_models(table: "pl.DataFrame") -> dict[str, Any]:
     for what, is_it in (
         ("lapse", pl.col("model").str.starts_with("lapse")),
         ("glmhmm", pl.col("model") == "glmhmm"),
+        ("glmhmm_t", pl.col("model") == "glmhmm_t"),
     ):
         best = scored.filter(is_it).tail(1).to_dicts()
         if best:
-            states = f" of {best[0]['num_states']} states" if what == "glmhmm" else ""
+            states = f" of {best[0]['num_states']} states" if what != "lapse" else ""
             facts[f"best_{what}"] = best[0]["model"] + states
             facts[f"best_{what}_gain_over_glm"] = best[0]["gain_over_glm"]
     return facts

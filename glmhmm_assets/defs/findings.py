@@ -67,6 +67,11 @@ def _is(statistic: str) -> "pl.Expr":
     return pl.col("statistic") == statistic
 
 
+def of_transition_weights(rows: "pl.DataFrame") -> dict[str, float | None]:
+    """The worst known weight of a transition regressor."""
+    return {"largest_transition_weight_se": rows["se"].max()}  # type: ignore[dict-item]
+
+
 #: Tables of a subject by asset, with what makes numbers of the rows of one model.
 TABLES: "dict[str, Callable[[pl.DataFrame], Mapping[str, float | None]]]" = {
     "model_comparison": of_comparison,
@@ -75,6 +80,7 @@ TABLES: "dict[str, Callable[[pl.DataFrame], Mapping[str, float | None]]]" = {
     "parameter_recovery": of_recovery,
     "state_paths": of_paths,
     "state_accuracy": lambda _: {},
+    "transition_weight_table": of_transition_weights,
 }
 
 

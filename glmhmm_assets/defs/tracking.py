@@ -11,6 +11,9 @@ import dagster as dg
 
 from glmhmm_assets.defs.checks import shown_fit
 from glmhmm_assets.defs.cohort import when_parents_change
+from glmhmm_assets.defs.driven import FIGURES as DRIVEN_FIGURES
+from glmhmm_assets.defs.driven import NAME as DRIVEN
+from glmhmm_assets.defs.driven import driven_input
 from glmhmm_assets.defs.findings import TABLES, findings
 from glmhmm_assets.per_subject import code_version, subject_asset
 from glmhmm_assets.resources.tracker import MlflowTracker
@@ -32,12 +35,15 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
     """Build the study's ``fit_tracking`` asset."""
     # A table that is not there yet, or of a run that did not make it, is not waited for.
     lenient = {"allow_missing_partitions": True}
-    tables = {name: dg.AssetIn([study.name, name], metadata=lenient) for name in TABLES}
+    driven = driven_input(study)
+    there = [name for name in TABLES if driven or name != "transition_weight_table"]
+    tables = {name: dg.AssetIn([study.name, name], metadata=lenient) for name in there}
+    pictures = (*ALL_MODELS, *ONE_MODEL, *(DRIVEN_FIGURES if driven else ()))
 
     @dg.asset(
         **subject_asset(study, kinds={"mlflow"}, rooms=ROOMS),
-        ins={"subject_fits": dg.AssetIn([study.name, "subject_fits"]), **tables},
-        deps=[[study.name, name] for name in (*ALL_MODELS, *ONE_MODEL)],
+        ins={"subject_fits": dg.AssetIn([study.name, "subject_fits"]), **driven, **tables},
+        deps=[[study.name, name] for name in pictures],
     )
     def fit_tracking(
         context: dg.AssetExecutionContext,
@@ -51,7 +57,7 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
         brought up to date; a new fit marks the old runs superseded. Materialize this asset
         alone after MLflow was away.
         """
-        from glmhmm_core.fitting.result import Excluded
+        from glmhmm_core.fitting.result import Excluded, SubjectFits
 
         # By these the sensor knows, without a memory of its own, who is done.
         done = {"settings": study.settings_digest()}
@@ -64,7 +70,13 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
                     context.add_asset_metadata(facts, partition_key=subject)
                     continue
                 there = {name: table.get(subject) for name, table in tables.items()}
-                runs = store.log(subject, _models(study, fits, there), origin)
+                more = there.pop(DRIVEN, None)
+                models = _models(study, fits, there, (*ALL_MODELS, *ONE_MODEL, *WITH_TABLE))
+                if isinstance(more, SubjectFits):
+                    # Tables that do not say of which model they are, are of the others.
+                    said = {n: t for n, t in there.items() if "model" in getattr(t, "columns", ())}
+                    models += _models(study, more, said, DRIVEN_FIGURES, DRIVEN)
+                runs = store.log(subject, models, origin)
                 links = {
                     f"mlflow_{_short(*key)}": dg.MetadataValue.url(run.url)
                     for key, run in runs.items()
@@ -83,8 +95,14 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
     return fit_tracking
 
 
-def _models(study: Study, fits: "SubjectFits", tables: dict[str, Any]) -> "list[LoggedModel]":
-    """Everything that was fitted to a subject, with what was made of it."""
+def _models(
+    study: Study,
+    fits: "SubjectFits",
+    tables: dict[str, Any],
+    pictures: tuple[str, ...],
+    asset: str = "subject_fits",
+) -> "list[LoggedModel]":
+    """Everything that one asset fitted to a subject, with what was made of it."""
     from glmhmm_assets.resources.model_run import logged_fit
     from glmhmm_core.comparison.scores import model_name
 
@@ -96,9 +114,10 @@ def _models(study: Study, fits: "SubjectFits", tables: dict[str, Any]) -> "list[
             findings(
                 tables,
                 (model_name(fit), fit.num_states),
-                _figures(study, fits.subject, fit is shown),
-                fit is shown,
+                _figures(study, fits.subject, pictures, fit is shown),
+                fit is shown and asset == "subject_fits",
             ),
+            asset,
         )
         for fit in fits.fits
     ]
@@ -111,10 +130,10 @@ def _short(model: str, num_states: int) -> str:
     return model if num_states == 1 else f"{model}_K{num_states}"
 
 
-def _figures(study: Study, subject: str, shown: bool) -> list[Path]:
+def _figures(study: Study, subject: str, pictures: tuple[str, ...], shown: bool) -> list[Path]:
     """Pick a subject's picture files that belong to a model."""
     folder = study.storage / "figures" / subject
-    names = (*ALL_MODELS, *((*ONE_MODEL, *WITH_TABLE) if shown else ()))
+    names = [name for name in pictures if shown or name in ALL_MODELS]
     return [file for name in names if (file := folder / f"{name}.png").exists()]
 
 

@@ -74,7 +74,29 @@ def run_params(fits: SubjectFits, fit: FitResult) -> dict[str, str]:
         "tol": f"{settings.tol:g}",
         "seed": str(settings.seed),
         "cv_folds": str(settings.cv_folds),
+        **_chain(fit.specification),
     }
+
+
+def _chain(model: Specification) -> dict[str, str]:
+    """Return what drives the transitions and what is frozen, of models that have such."""
+    said = {}
+    if model.transition_names:
+        said["transition_regressors"] = ", ".join(model.transition_names)
+        pairs = zip(model.transition_names, model.transition_scale, strict=True)
+        said["transition_prior_scale"] = ", ".join(f"{name} {scale:g}" for name, scale in pairs)
+    for what, frozen in (
+        ("frozen_weights", model.frozen_emissions),
+        ("frozen_transition_weights", model.frozen_transitions),
+    ):
+        weights = [
+            f"state {state}: {name} {value:g}"
+            for state, held in sorted(frozen.items())
+            for name, value in held.items()
+        ]
+        if weights:
+            said[what] = ", ".join(weights)
+    return said
 
 
 def run_metrics(fit: FitResult) -> dict[str, float]:
@@ -119,8 +141,10 @@ def run_metrics(fit: FitResult) -> dict[str, float]:
 def _about(fits: SubjectFits, fit: FitResult) -> str:
     sessions = len(np.unique(fit.session_ids))
     outcome = "converged" if fit.converged else "**not converged**"
+    model = "GLM-HMM-T" if fit.transition_names else "GLM-HMM"
+    states = f"{fit.num_states} state{'s'[: fit.num_states > 1]}"
     return (
-        f"GLM-HMM with {fit.num_states} state{'s'[: fit.num_states > 1]} of **{fits.subject}**: "
+        f"{model} with {states} of **{fits.subject}**: "
         f"{fit.num_choices} choices in {sessions} sessions, {outcome} after "
         f"{fit.num_iterations} iterations."
     )
@@ -130,10 +154,12 @@ def data_hash(fit: FitResult) -> str:
     """SHA-256 of what the model saw: choices, masks, regressors with names, sessions."""
     digest = hashlib.sha256()
     sessions = "\0".join(map(str, fit.session_ids.tolist()))
-    for text in (",".join(fit.emission_names), sessions):
+    driven = (",".join(fit.transition_names),) if fit.transition_names else ()
+    for text in (",".join(fit.emission_names), sessions, *driven):
         digest.update(text.encode())
     for array, dtype in ((fit.y, "<i8"), (fit.mask, "|b1"), (fit.X, "<f8")):
         digest.update(np.ascontiguousarray(array, dtype=dtype).tobytes())
+    digest.update(np.ascontiguousarray(fit.U, dtype="<f8").tobytes())
     return digest.hexdigest()
 
 

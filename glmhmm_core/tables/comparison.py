@@ -29,7 +29,9 @@ COMPARISON_SCHEMA: dict[str, pl.DataType] = {
 }
 
 
-def comparison_table(fits: SubjectFits, baselines: Sequence[BaselineFit[Any]]) -> pl.DataFrame:
+def comparison_table(
+    fits: SubjectFits, others: Sequence[FitResult | BaselineFit[Any]]
+) -> pl.DataFrame:
     """One row per model, as ``COMPARISON_SCHEMA``.
 
     Gains are over the model of one state, if it was fitted.
@@ -38,18 +40,18 @@ def comparison_table(fits: SubjectFits, baselines: Sequence[BaselineFit[Any]]) -
     ----------
     fits
         The subject's GLM-HMMs.
-    baselines
+    others
         Other models of the same choices with the same folds.
 
     Raises
     ------
     InputError
-        If a baseline's folds hold out other sessions than the GLM-HMMs'.
+        If another model's folds hold out other sessions than the GLM-HMMs'.
     """
     glm = next((fit for fit in fits.fits if fit.num_states == 1), None)
     held_out = [fold.test_session_ids for fold in fits.fits[0].cv_metrics]
     rows = []
-    models: list[FitResult | BaselineFit[Any]] = [*fits.fits, *baselines]
+    models: list[FitResult | BaselineFit[Any]] = [*fits.fits, *others]
     for model in models:
         if [fold.test_session_ids for fold in model.cv_metrics] != held_out:
             raise InputError(

@@ -165,6 +165,7 @@ class Home:
         formats = {
             "design_tensors": "designs",
             "subject_fits": "fits",
+            "transition_fits": "fits",
         }
         return managers[formats.get(asset, "tables")].read(path)
 

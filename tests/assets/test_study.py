@@ -7,7 +7,7 @@ import pytest
 
 from glmhmm_assets.study import Study, dagster_home, load_studies, load_study
 from glmhmm_core.errors import InputError
-from glmhmm_core.fitting.settings import FitSettings
+from glmhmm_core.fitting.settings import FitSettings, FrozenWeight
 
 LEAST = """
 title = "T"
@@ -70,12 +70,13 @@ def test_every_key_in_the_commented_study_file_is_real(write):
     text = (Path(__file__).parents[2] / "dagster_home/studies/mice.toml").read_text()
     lines = text.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("title"))
-    setting = re.compile(r"# ((\[\[?\w+\]\]?)|(\w+ = .*))$")
+    setting = re.compile(r"# ((\[\[?[\w.]+\]\]?)|(\w+ = .*))$")
     awake = [m[1] if (m := setting.match(line)) else line for line in lines[start:]]
     study = load_study(write("\n".join(awake)))
     assert study.exclude[0].session is not None
     assert study.notify is not None
     assert study.model.emission_prior_scale == 2.0
+    assert study.model.frozen[0].weight() == FrozenWeight(2, "stimulus")
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,12 @@ def test_every_key_in_the_commented_study_file_is_real(write):
         (LEAST + "[model]\nemission_prior_scale = 0\n", "model.emission_prior_scale = 0"),
         (LEAST + "[model]\nemission_prior_scale = [1.0, -1]\n", "model.emission_prior_scale = -1"),
         (LEAST + "[model]\ntol = nan\n", "model.tol = nan"),
+        (LEAST + "[[model.frozen]]\nstate = 0\n", "give 'regressor' or 'transition_regressor'"),
+        (LEAST + '[[model.frozen]]\nstate = 5\nregressor = "x"\n', "of 5 states"),
+        (
+            LEAST + '[model]\nnum_states = [1]\ntransition_regressors = ["x"]\n',
+            "models of 2 states or more",
+        ),
         (LEAST + "[model]\ntransition_concentration = 0.5\n", "transition_concentration = 0.5"),
         (LEAST + '[schedule]\ntimezone = "Mars"\n', "no time zone is called 'Mars'"),
         (LEAST + '[schedule]\nrefit = "at night"\n', "schedule.refit = 'at night'"),
@@ -225,3 +232,68 @@ def test_home_is_the_environments_or_the_projects(monkeypatch, tmp_path):
 def test_study_is_a_plain_value(write):
     assert load_study(write()) == load_study(write())
     assert isinstance(load_study(write()), Study)
+
+
+DRIVEN_TASK = """
+extends = "two_afc"
+title = "Driven"
+
+[[transition_regressors]]
+kind = "choice_lags"
+name = "lags"
+count = 2
+
+[[transition_regressors]]
+kind = "outcome_trace"
+half_life = 2
+prior_scale = 0.5
+"""
+DRIVEN = """
+transition_regressors = ["outcome_trace", "lags"]
+
+[[model.frozen]]
+state = 1
+regressor = "stimulus"
+
+[[model.frozen]]
+state = 0
+transition_regressor = "lags_2"
+value = -0.5
+"""
+
+
+def driven(write, more=DRIVEN):
+    text = LEAST.replace('"two_afc"', '"studies/tasks/driven.toml"') + "[model]\n" + more
+    path = write(text)
+    (path.parent / "tasks").mkdir(exist_ok=True)
+    (path.parent / "tasks" / "driven.toml").write_text(DRIVEN_TASK)
+    return load_study(path)
+
+
+def test_names_of_transition_regressors_become_columns_of_the_design(write):
+    study = driven(write)
+    plain, own = study.fit_settings(), study.model.transition_settings(study.load_task())
+    assert own.transition_regressors == ("outcome_trace", "lags_1", "lags_2")
+    assert plain.transition_regressors == ()
+    stimulus = FrozenWeight(1, "stimulus")
+    assert plain.frozen == (stimulus,)
+    assert own.frozen == (stimulus, FrozenWeight(0, "lags_2", -0.5, of_transition=True))
+    assert own.transition_prior_scale is None  # each has its own from the task
+    same = ("seed", "cv_folds", "emission_prior_scale", "transition_concentration", "tol")
+    assert all(getattr(own, name) == getattr(plain, name) for name in same)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('["outcome_trace", "lags"]', '["outcome_trace", "lag"]', "names 'lag'"),
+        ('regressor = "stimulus"', 'regressor = "lags_1"', "stimulus, bias, previous_choice, wsls"),
+        ('"lags_2"', '"lags"', "outcome_trace, lags_1, lags_2"),
+        ('["outcome_trace", "lags"]', '["outcome_trace"]', "names 'lags_2'"),
+    ],
+)
+def test_regressors_that_the_task_does_not_have_are_refused_by_name(write, old, new, said):
+    assert old in DRIVEN
+    with pytest.raises(InputError, match=re.escape(said)) as told:
+        driven(write, DRIVEN.replace(old, new)).load_task()
+    assert "study file" in str(told.value)

@@ -6,10 +6,12 @@ import sys
 import matplotlib as mpl
 import polars as pl
 import pytest
+from core.driven_fits import with_regressors
 from core.plots.cases import LABEL, cohort, many_states, textbook, ugly
 from core.plots.crowding import problems
 from matplotlib.figure import Figure
 
+from glmhmm_core.plots import driven
 from glmhmm_core.plots.cohort import cohort_psychometrics, cohort_weights
 from glmhmm_core.plots.cohort_states import (
     cohort_heldout_bits,
@@ -30,6 +32,11 @@ from glmhmm_core.plots.validity import (
 )
 from glmhmm_core.plots.weights import weights_by_state
 from glmhmm_core.tables import validity
+from glmhmm_core.tables.driven import (
+    driven_transition_table,
+    staying_table,
+    transition_weight_table,
+)
 
 OF_SUBJECT = {
     "em_traces": lambda t, _: em_traces(t.restarts),
@@ -61,6 +68,11 @@ def checks_of_cohort(tables, num_states):
 
 
 OF_COHORT["checks"] = checks_of_cohort
+DRIVEN = {
+    "weights": lambda f, k: driven.transition_weights(bracketed(transition_weight_table(f)), k),
+    "transitions": lambda f, k: driven.driven_transitions(driven_transition_table(f), k),
+    "staying": lambda f, k: driven.staying(staying_table(f), k),
+}
 SUBJECTS = [(textbook, 3), (ugly, 1), (ugly, 5), (many_states, 8)]
 NAME = "Mice of the first cohort, full contrast set"
 
@@ -75,6 +87,24 @@ def uncrowded(figure):
 @pytest.mark.parametrize(("case", "num_states"), SUBJECTS)
 def test_figures_of_a_subject(draw, case, num_states):
     uncrowded(draw(case(), num_states))
+
+
+def bracketed(weights):
+    return weights.with_columns(lower=pl.col("weight") - 0.4, upper=pl.col("weight") + 0.4)
+
+
+@pytest.mark.parametrize("draw", DRIVEN.values(), ids=DRIVEN)
+@pytest.mark.parametrize(("case", "num_states", "size"), [(textbook, 2, 1), (ugly, 5, 9)])
+def test_figures_of_driven_transitions(draw, case, num_states, size):
+    names = tuple(f"trace_of_{i}_trials" for i in range(size))
+    uncrowded(draw(with_regressors(case().fits[0], names, frozen=True), num_states))
+
+
+@pytest.mark.parametrize(("size", "num_states"), [(1, 2), (3, 5)])
+def test_transition_weights_of_a_cohort(size, num_states):
+    fits = [with_regressors(one, seed=i) for i, one in enumerate(cohort(size).fits)]
+    weights = pl.concat([transition_weight_table(one) for one in fits])
+    uncrowded(driven.cohort_transition_weights(weights, num_states, NAME))
 
 
 @pytest.mark.parametrize("draw", OF_COHORT.values(), ids=OF_COHORT)

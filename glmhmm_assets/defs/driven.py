@@ -1,0 +1,294 @@
+"""Models whose transitions have regressors (GLM-HMM-T), beside those with a constant chain.
+
+A study that names transition regressors has these assets; ``subject_fits`` and all that is made
+of it stay as they are.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from glmhmm_assets.compilation_cache import use_compilation_cache
+from glmhmm_assets.defs.checks import shown_fit
+from glmhmm_assets.defs.cohort import when_parents_change
+from glmhmm_assets.defs.tables import roles_of
+from glmhmm_assets.per_subject import code_version, for_each, show, subject_asset
+from glmhmm_assets.pictures import Gallery
+from glmhmm_assets.progress import Progress
+from glmhmm_assets.resources.fit_store import FitStore
+from glmhmm_assets.study import Study
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from glmhmm_core.design.design import Design
+    from glmhmm_core.fitting.result import Excluded, SubjectFits
+
+#: The asset of the fits.
+NAME = "transition_fits"
+#: Pictures of one subject, each an asset.
+FIGURES = ("transition_weights", "driven_transitions", "staying")
+
+
+def build_driven(study: Study) -> list[dg.AssetsDefinition]:
+    """Build the per-subject assets of models with transition regressors; none without any."""
+    if not study.model.transition_regressors:
+        return []
+    return [_build_fits(study), _build_weight_table(study), *_build_figures(study)]
+
+
+def driven_input(study: Study) -> dict[str, dg.AssetIn]:
+    """The fits as a further input of an asset: of a study that has them, from who has them."""
+    if not study.model.transition_regressors:
+        return {}
+    lenient = {"allow_missing_partitions": True}
+    return {NAME: dg.AssetIn([study.name, NAME], metadata=lenient)}
+
+
+def _build_fits(study: Study) -> dg.AssetsDefinition:
+    @dg.asset(
+        **subject_asset(study, kinds={"jax"}, rooms=("engine", "fitting")),
+        name=NAME,
+        io_manager_key="fits",
+        pool="gpu",
+    )
+    def transition_fits(
+        context: dg.AssetExecutionContext, subject_fits: dict, design_tensors: dict
+    ) -> dict:
+        """GLM-HMM-Ts of every subject: transitions depend on the study's transition regressors.
+
+        For every number of states above one, on the same folds as the fits with a constant
+        chain, and from where those ended: a fold from the same fold's. That optimum is kept
+        unless a restart of its own predicts held-out choices better. Fits are kept under
+        fingerprints as those are.
+        """
+        fits = _fit(context, study, subject_fits, design_tensors)
+
+        def told(subject: str) -> "SubjectFits":
+            show(context, subject, _facts(fits[subject], subject_fits[subject]))
+            return fits[subject]
+
+        return for_each(context, fits, told)
+
+    return transition_fits
+
+
+def _fit(
+    context: dg.AssetExecutionContext,
+    study: Study,
+    constant: "Mapping[str, SubjectFits | Excluded]",
+    designs: "Mapping[str, Design | Excluded]",
+) -> "dict[str, Any]":
+    """Fit what the store does not hold; fits, or why there are none, by subject."""
+    use_compilation_cache(study)
+    from glmhmm_core.errors import InputError
+    from glmhmm_core.fitting.batch import fit_subjects
+    from glmhmm_core.fitting.fingerprint import fingerprint
+    from glmhmm_core.fitting.result import Excluded
+
+    settings = study.model.transition_settings(study.load_task())
+    num_states = [k for k in study.model.num_states if k > 1]
+    store = FitStore(study.storage / NAME)
+    fits: dict[str, Any] = {}
+    todo, starts = {}, {}
+    for subject, design in designs.items():
+        before = constant[subject]
+        if isinstance(design, Excluded) or isinstance(before, Excluded):
+            fits[subject] = design if isinstance(design, Excluded) else before
+            continue
+        # Where a refit is held there are sessions that the fits which stand did not see.
+        seen = design.of_sessions(before.keys_session.tolist())
+        try:
+            mark = fingerprint(seen, num_states, settings, before)
+        except InputError as error:
+            fits[subject] = Excluded(subject, str(error))
+            continue
+        stored = store.find(subject, mark)
+        if stored is None:
+            todo[subject], starts[subject] = seen, before
+        else:
+            fits[subject] = stored
+            show(context, subject, {"from_store": True})
+
+    def finished(one: "SubjectFits | Excluded") -> None:
+        if not isinstance(one, Excluded):
+            store.keep(one, one.fingerprint)
+        context.log.info("finished %s", one.subject)
+
+    if todo:
+        progress = Progress(
+            context.log.info,
+            restarts=len(todo) * len(num_states) * settings.n_restarts,
+            folds=len(todo) * settings.cv_folds,
+        )
+        fits |= fit_subjects(
+            todo,
+            num_states,
+            settings,
+            population=starts,
+            on_finished=finished,
+            progress_callback=progress,
+        )
+    return {subject: fits[subject] for subject in context.partition_keys}
+
+
+def _facts(driven: "SubjectFits", constant: "SubjectFits") -> dict[str, Any]:
+    """What a subject's page says: held-out gain over the constant chain, and what to know."""
+    from glmhmm_core.fitting.optimum import heldout_gain
+
+    facts: dict[str, Any] = {"fingerprint": driven.fingerprint, "started_from": driven.population}
+    for fit in driven.fits:
+        k = fit.num_states
+        facts[f"converged_K{k}"] = fit.converged and all(f.converged for f in fit.cv_metrics)
+        same = [one for one in constant.fits if one.num_states == k]
+        if same and fit.cv_metrics:
+            gain, error = heldout_gain(fit.cv_metrics, same[0].cv_metrics)
+            if gain is not None and error is not None:
+                facts[f"gain_over_constant_chain_K{k}"] = gain
+                facts[f"gain_over_constant_chain_se_K{k}"] = error
+    remarks = dict.fromkeys(r for fit in driven.fits for r in (*driven.notes, *fit.remarks))
+    if remarks:
+        facts["remarks"] = "\n".join(remarks)
+    return facts
+
+
+def _build_weight_table(study: Study) -> dg.AssetsDefinition:
+    @dg.asset(
+        **subject_asset(study, kinds={"polars", "parquet"}, rooms=("fitting", "states", "tables")),
+        io_manager_key="tables",
+    )
+    def transition_weight_table(context: dg.AssetExecutionContext, transition_fits: dict) -> dict:
+        """Every transition weight of every model, one row per edge and regressor.
+
+        A weight is the log-odds of leaving the source for the target over staying, per unit of
+        its regressor; the rows called bias are these log-odds where all regressors are 0.
+        Standard errors are of the model that the figures show.
+        """
+        from glmhmm_core.fitting.uncertainty import standard_errors
+        from glmhmm_core.tables.driven import transition_weight_table
+
+        use_compilation_cache(study)
+        roles = roles_of(study.load_task())
+
+        def table(subject: str) -> "pl.DataFrame":
+            shown = shown_fit(study, transition_fits[subject])
+            known = standard_errors(shown)
+            show(context, subject, {"near_singular": known.near_singular})
+            errors = {shown.num_states: known.table}
+            return transition_weight_table(transition_fits[subject], roles, errors)
+
+        return for_each(context, transition_fits, table)
+
+    return transition_weight_table
+
+
+def _build_figures(study: Study) -> list[dg.AssetsDefinition]:
+    common = subject_asset(study, kinds={"matplotlib"}, rooms=("plots", "states", "tables"))
+
+    @dg.asset(**common)
+    def transition_weights(
+        context: dg.AssetExecutionContext, transition_fits: dict, transition_weight_table: dict
+    ) -> None:
+        """Weights of the transition regressors on every edge, with intervals."""
+        from glmhmm_core.plots.driven import transition_weights
+
+        _draw(context, study, transition_fits, transition_weights, transition_weight_table.get)
+
+    @dg.asset(**common)
+    def driven_transitions(context: dg.AssetExecutionContext, transition_fits: dict) -> None:
+        """Transition probabilities at the regressors' zero and averaged over the trials."""
+        from glmhmm_core.plots.driven import driven_transitions
+        from glmhmm_core.tables.driven import driven_transition_table
+
+        roles = roles_of(study.load_task())
+        _draw(
+            context,
+            study,
+            transition_fits,
+            driven_transitions,
+            lambda s: driven_transition_table(transition_fits[s], roles),
+        )
+
+    @dg.asset(**common)
+    def staying(context: dg.AssetExecutionContext, transition_fits: dict) -> None:
+        """Probability of staying in each state against each regressor."""
+        from glmhmm_core.plots.driven import staying
+        from glmhmm_core.tables.driven import staying_table
+
+        roles = roles_of(study.load_task())
+        _draw(
+            context,
+            study,
+            transition_fits,
+            staying,
+            lambda s: staying_table(transition_fits[s], roles),
+        )
+
+    return [transition_weights, driven_transitions, staying]
+
+
+def _draw(
+    context: dg.AssetExecutionContext, study: Study, fits: dict, function: Any, table: Any
+) -> None:
+    """Draw the asset's figure of every subject; one that is left out loses its old picture."""
+    from glmhmm_core.fitting.result import Excluded
+
+    name = context.asset_key.path[-1]
+    gallery = Gallery(study.storage)
+
+    def draw(subject: str) -> None:
+        num_states = shown_fit(study, fits[subject]).num_states
+        arguments = (table(subject), num_states)
+        show(context, subject, gallery.draw(subject, name, function, arguments))
+
+    for subject, outcome in for_each(context, fits, draw).items():
+        if isinstance(outcome, Excluded):
+            gallery.remove(subject, name)
+
+
+def build_driven_cohort(study: Study) -> list[dg.AssetsDefinition]:
+    """Build the picture over all subjects; none without transition regressors."""
+    if not study.model.transition_regressors:
+        return []
+
+    @dg.asset(
+        key_prefix=study.name,
+        group_name=study.name,
+        automation_condition=when_parents_change(),
+        code_version=code_version("plots", "states", "tables"),
+        kinds={"matplotlib"},
+        ins={
+            "transition_weight_table": dg.AssetIn(
+                key=[study.name, "transition_weight_table"],
+                metadata={"allow_missing_partitions": True},
+            )
+        },
+    )
+    def cohort_transition_weights(
+        context: dg.AssetExecutionContext, transition_weight_table: dict
+    ) -> None:
+        """Transition weights of every subject, and their mean, on every edge of named states."""
+        import polars as pl
+
+        from glmhmm_core.plots.driven import cohort_transition_weights
+
+        only = set(study.subjects.include) or set(transition_weight_table)
+        tables = [
+            table
+            for subject, table in transition_weight_table.items()
+            if subject in only and isinstance(table, pl.DataFrame)
+        ]
+        if not tables:
+            return
+        weights = pl.concat(tables)
+        # The number of states that most subjects have, of those up to the study's.
+        below = weights.filter(pl.col("num_states") <= max(study.figures.num_states, 2))
+        most = below.group_by("num_states").agg(pl.col("subject").n_unique())
+        k = int(most.sort("subject", "num_states")["num_states"][-1])
+        arguments = (weights, k, study.title)
+        gallery = Gallery(study.storage / "cohort")
+        shown = gallery.draw(study.name, "transition_weights", cohort_transition_weights, arguments)
+        context.add_output_metadata(shown)
+
+    return [cohort_transition_weights]
