@@ -32,11 +32,27 @@ def likelihoods(probs: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.where(observed, jnp.maximum((probs * y[:, None]).sum(2), TINY), 1.0)
 
 
+def binary_likelihoods(weights: jax.Array, X: jax.Array, y: jax.Array) -> jax.Array:
+    """The same where there are two choices, with one exponential a trial: (T, K, S)."""
+    chosen = (y[:, 1] - y[:, 0])[:, None]
+    logits = (weights[None, :, 0, :, None] * X[:, None]).sum(2) * chosen
+    return jnp.where(chosen == 0, 1.0, jnp.maximum(jax.nn.sigmoid(logits), TINY))
+
+
 class Filtered(NamedTuple):
-    """Forward messages: P(z_t | y_<t), P(z_t | y_<=t), both (T, K, S), and P(y_t | y_<t) (T, S)."""
+    """Forward messages.
+
+    Attributes
+    ----------
+    predicted, filtered, joint : (T, K, S)
+        P(z_t | y_<t), P(z_t | y_<=t) and P(z_t, y_t | y_<t).
+    scale : (T, S)
+        P(y_t | y_<t).
+    """
 
     predicted: jax.Array
     filtered: jax.Array
+    joint: jax.Array
     scale: jax.Array
 
 
@@ -53,42 +69,81 @@ def forward(initial_probs: Array, matrix: jax.Array, lik: jax.Array, reset: jax.
     """
     initial = jnp.asarray(initial_probs)[:, None]
     driven = matrix.ndim == 4
+    anew = jnp.asarray(reset).astype(lik.dtype)
 
-    def step(before: jax.Array, now: tuple) -> tuple[jax.Array, Filtered]:
-        lik, reset, here = now
+    def step(before: jax.Array, now: tuple) -> tuple[jax.Array, jax.Array]:
+        lik, anew, here = now
         carried = ((here if driven else matrix) * before[:, None]).sum(0)
-        predicted = jnp.where(reset[None], initial, carried)
-        joint = predicted * lik
-        scale = joint.sum(0)
-        filtered = joint / scale[None]
-        return filtered, Filtered(predicted, filtered, scale)
+        predicted = carried * ((1 - anew) / before.sum(0))[None] + initial * anew[None]
+        # A message of its own, and not once more for each of its readers.
+        joint = jax.lax.optimization_barrier(predicted * lik)
+        return joint, joint
 
-    start = jnp.broadcast_to(initial, lik.shape[1:])
-    return jax.lax.scan(step, start, (lik, reset, matrix if driven else None))[1]
+    # One array leaves the loop; what else is asked for follows from it, all trials at once.
+    start = jnp.ones(lik.shape[1:])
+    joint = jax.lax.scan(step, start, (lik, anew, matrix if driven else None))[1]
+    scale = joint.sum(1)
+    filtered = joint / scale[:, None]
+    into = matrix[1:] if driven else matrix[None]
+    carried = (into * filtered[:-1, :, None]).sum(1)
+    carried = jnp.concatenate([jnp.zeros((1, *lik.shape[1:])), carried])
+    predicted = jnp.where(reset[:, None], initial[None], carried)
+    return Filtered(predicted, filtered, joint, scale)
 
 
 class Smoothed(NamedTuple):
-    """Backward messages: P(z_t | y) (T, K, S), and q with xi_t = filtered_{t-1} A q_t."""
+    """Backward messages.
+
+    Attributes
+    ----------
+    smoothed : (T, K, S)
+        P(z_t | y).
+    ratio : (T, K, S)
+        q with expected transitions ``filtered_{t-1} A q_t``.
+    counts : (K, K, S)
+        Sum of ``filtered_{t-1} q_t`` over the transitions that count.
+    """
 
     smoothed: jax.Array
     ratio: jax.Array
+    counts: jax.Array
 
 
-def backward(matrix: jax.Array, lik: jax.Array, reset: jax.Array, messages: Filtered) -> Smoothed:
-    """Smooth every lane; arguments as for :func:`forward` with what it returned."""
+def backward(
+    matrix: jax.Array, lik: jax.Array, reset: jax.Array, link: jax.Array, messages: Filtered
+) -> Smoothed:
+    """Smooth every lane; arguments as for :func:`forward` with what it returned.
+
+    Parameters
+    ----------
+    link : (T, S)
+        Weight of the transition into each trial.
+    """
     driven = matrix.ndim == 4
+    num_states, lanes = lik.shape[1:]
+    last = jnp.concatenate([jnp.asarray(reset)[1:], jnp.ones((1, lanes), bool)]).astype(lik.dtype)
+    leaves = jnp.concatenate([jnp.asarray(link)[1:], jnp.zeros((1, lanes))])
 
-    def step(ahead: jax.Array, now: tuple) -> tuple[jax.Array, Smoothed]:
-        lik, reset, here, filtered, scale = now
-        smoothed = filtered * ahead
-        ratio = lik * ahead / scale[None]
-        into = ((here if driven else matrix) * ratio[None]).sum(1)
-        behind = jnp.where(reset[None], 1.0, into)
-        return behind, Smoothed(smoothed, ratio)
+    def step(after: tuple, now: tuple) -> tuple[tuple, tuple[jax.Array, jax.Array]]:
+        ratio, into, counts = after  # of the trial behind this one
+        lik, joint, last, leaves, here = now
+        behind = ((into if driven else matrix) * ratio[None]).sum(1)
+        # Each of these once, and not once more for each of its readers.
+        behind = jax.lax.optimization_barrier(behind * (1 - last)[None] + last[None])
+        inverse = 1 / (joint * behind).sum(0)
+        share = jax.lax.optimization_barrier(joint * inverse[None])
+        counts = counts + (share * leaves[None])[:, None] * ratio[None]
+        ratio = lik * behind * inverse[None]
+        return (ratio, here, counts), (share * behind, ratio)
 
-    end = jnp.ones(lik.shape[1:])
-    now = (lik, reset, matrix if driven else None, messages.filtered, messages.scale)
-    return jax.lax.scan(step, end, now, reverse=True)[1]
+    end = (
+        jnp.zeros((num_states, lanes)),
+        matrix[0] if driven else None,
+        jnp.zeros((num_states, num_states, lanes)),
+    )
+    now = (lik, messages.joint, last, leaves, matrix if driven else None)
+    (_, _, counts), (smoothed, ratio) = jax.lax.scan(step, end, now, reverse=True)
+    return Smoothed(smoothed, ratio, counts)
 
 
 @jax.jit
@@ -100,4 +155,4 @@ def smooth(params: Parameters, lanes: Lanes) -> tuple[Filtered, Smoothed, jax.Ar
     matrix = transition_matrices(params, jnp.asarray(lanes.U))
     filtered = forward(params.initial_probs, matrix, lik, reset)
     choices = (filtered.predicted[:, :, None] * probs).sum(1)
-    return filtered, backward(matrix, lik, reset, filtered), choices
+    return filtered, backward(matrix, lik, reset, jnp.asarray(lanes.link), filtered), choices
