@@ -94,6 +94,23 @@ def settle(
     return Standing(newest, False, newest, promotion)
 
 
+def held_fits(study: Study, standing: "SubjectFits") -> "SubjectFits | None":
+    """Give the subject's newest fits, if others stand and they are held for review."""
+    newest = refit_log(study).newest(standing.subject)
+    if newest is None or newest[0] == standing.fingerprint:
+        return None
+    return fit_store(study).find(standing.subject, newest[1])
+
+
+def status_of(study: Study, fits: "SubjectFits") -> dict[str, str]:
+    """Say of a subject's fits whether they are its champion, and what became of them."""
+    log = refit_log(study)
+    champion = log.champion(fits.subject)
+    promotion = log.promotion_of(fits.subject, fits.fingerprint)
+    is_it = champion is not None and champion[0] == fits.fingerprint
+    return {"champion": str(is_it).lower(), "promotion": promotion or "none"}
+
+
 def _decide(study: Study, newest: "SubjectFits", by_hand: bool) -> str:
     """What becomes of the newest fits; those that were promoted once, and come back, are again."""
     from glmhmm_core.comparison.succession import reason_to_hold

@@ -17,6 +17,7 @@ from glmhmm_assets.defs.driven import driven_input
 from glmhmm_assets.defs.findings import TABLES, findings
 from glmhmm_assets.per_subject import code_version, subject_asset
 from glmhmm_assets.resources.tracker import MlflowTracker
+from glmhmm_assets.standing import held_fits, status_of
 from glmhmm_assets.study import Study
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
         """One MLflow run per model, with parameters, scores, EM trace, tables and figures.
 
         A subject whose fit did not change keeps its runs, and what was made of the fit is
-        brought up to date; a new fit marks the old runs superseded. Materialize this asset
-        alone after MLflow was away.
+        brought up to date; a new fit marks the old runs superseded, but for one that is held for
+        review, which has `champion = false` and the reason. Materialize this asset alone after
+        MLflow was away.
         """
         from glmhmm_core.fitting.result import Excluded, SubjectFits
 
@@ -76,7 +78,10 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
                     # Tables that do not say of which model they are, are of the others.
                     said = {n: t for n, t in there.items() if "model" in getattr(t, "columns", ())}
                     models += _models(study, more, said, DRIVEN_FIGURES, DRIVEN)
-                runs = store.log(subject, models, origin)
+                held = held_fits(study, fits)
+                # Nothing was made of what is held: tables and pictures are of the fits that stand.
+                review = _models(study, held, {}, ()) if held else []
+                runs = store.log(subject, models, origin, review)
                 links = {
                     f"mlflow_{_short(*key)}": dg.MetadataValue.url(run.url)
                     for key, run in runs.items()
@@ -107,6 +112,7 @@ def _models(
     from glmhmm_core.comparison.scores import model_name
 
     shown = shown_fit(study, fits)
+    status = status_of(study, fits) if asset == "subject_fits" else None
     return [
         logged_fit(
             fits,
@@ -118,6 +124,7 @@ def _models(
                 fit is shown and asset == "subject_fits",
             ),
             asset,
+            status,
         )
         for fit in fits.fits
     ]

@@ -77,6 +77,8 @@ class LoggedModel:
         Where it ended; see :func:`known`.
     tags
         Further tags to find it by.
+    status
+        Tags that may change while the fit stays.
     traces
         Metrics that have a value at every step, by name.
     files
@@ -96,6 +98,7 @@ class LoggedModel:
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    status: Mapping[str, str] = field(default_factory=dict)
     traces: Mapping[str, Sequence[float]] = field(default_factory=dict)
     files: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)

@@ -6,6 +6,7 @@ Plain functions of a fit; nothing here imports MLflow or opens a store.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 
 def logged_fit(
-    fits: SubjectFits, fit: FitResult, findings: Findings, asset: str = "subject_fits"
+    fits: SubjectFits,
+    fit: FitResult,
+    findings: Findings,
+    asset: str = "subject_fits",
+    status: Mapping[str, str] | None = None,
 ) -> LoggedModel:
     """One of a subject's models, for its run.
 
@@ -32,6 +37,8 @@ def logged_fit(
         What was made of it.
     asset
         Asset of the graph that made it.
+    status
+        What became of it: whether it is the subject's champion, and why it is or is not.
     """
     from glmhmm_core.comparison.scores import model_name
     from glmhmm_core.fitting.store import save_fits
@@ -48,7 +55,9 @@ def logged_fit(
         tags={
             "data_hash": data_hash(fit),
             "population_fingerprint": fits.population or "none",
+            "earlier_fingerprint": fits.earlier or "none",
         },
+        status=status or {},
         traces={"em_objective": fit.log_probability.tolist()},
         files={"fit.npz": partial(save_fits, fits=replace(fits, fits=(fit,)))},
         findings=findings,
@@ -104,6 +113,7 @@ def run_metrics(fit: FitResult) -> dict[str, float]:
 
     Held-out values weight folds by their trials; they are absent when no folds were asked for.
     Those of the subject's own optimum are beside the one reached from the population's fit.
+    Prospective ones are of the earlier model, on the sessions that this fit has and it had not.
     """
     from glmhmm_core.comparison import scores
 
@@ -134,6 +144,17 @@ def run_metrics(fit: FitResult) -> dict[str, float]:
             "own_state_agreement": own.state_agreement,
             "own_optimum_chosen": own.chosen,
             "ambiguous_optimum": own.ambiguous,
+        }
+    if test := fit.succession:
+        values |= {
+            "states_ambiguous": test.ambiguous,
+            "match_cost": test.match_cost,
+            "match_margin": test.match_margin,
+            "new_sessions": len(test.new_sessions),
+            "changed_sessions": len(test.changed_sessions),
+            "prospective_log_likelihood": test.log_likelihood,
+            "prospective_bits_per_trial": test.bits_per_trial,
+            "prospective_gain_over_glm": test.gain_over_glm,
         }
     return known(values)
 

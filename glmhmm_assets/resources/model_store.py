@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +51,11 @@ class ModelStore:
         return f"{self._runs_page}?searchFilter={quote(query, safe='')}&{WORKFLOW}"
 
     def log(
-        self, subject: str, models: Sequence[LoggedModel], origin: Origin
+        self,
+        subject: str,
+        models: Sequence[LoggedModel],
+        origin: Origin,
+        held: Sequence[LoggedModel] = (),
     ) -> dict[tuple[str, int], ModelRun]:
         """Give every model of a subject its run, and mark the subject's older runs superseded.
 
@@ -66,11 +70,13 @@ class ModelStore:
             All that the subject has now.
         origin
             Where they come from.
+        held
+            Newer ones that are held for review: they have runs too, and supersede none.
 
         Returns
         -------
         runs
-            By model and number of states.
+            By model and number of states, without those held.
         """
         before = self._runs_of(subject)
         identity = ("model", "num_states", "fingerprint")
@@ -79,16 +85,18 @@ class ModelStore:
             for run in reversed(before)  # of two with the same, the newest
             if run.info.status == "FINISHED"
         }
-        runs = {}
-        for model in models:
+        runs: dict[tuple[str, int], ModelRun] = {}
+        keep = set()
+        for model in (*held, *models):
             found = finished.get((model.model, str(model.num_states), model.fingerprint))
             run_id = self._write(model, origin) if found is None else found.info.run_id
             if found is not None:
                 self._find_out(run_id, model.findings, found.data.tags.get("findings"))
+                self._set_tags(found, model.status)
+            keep.add(run_id)
             url = f"{self._runs_page}/{run_id}?{WORKFLOW}"
             runs[model.key] = ModelRun(run_id, url, found is not None)
         now = {model.key: f"fingerprint {model.fingerprint}" for model in models}
-        keep = {run.run_id for run in runs.values()}
         for run in before:
             if run.info.run_id in keep:
                 self._count_again(run)
@@ -104,8 +112,13 @@ class ModelStore:
     def _count_again(self, run: Run) -> None:
         """Undo that a run was superseded: its data came back (a restored file, say)."""
         if run.data.tags.get("superseded") != "false":
-            self._client.set_tag(run.info.run_id, "superseded_by", "")
-            self._client.set_tag(run.info.run_id, "superseded", "false")
+            self._set_tags(run, {"superseded_by": "", "superseded": "false"})
+
+    def _set_tags(self, run: Run, tags: Mapping[str, str]) -> None:
+        """Give a run tags that it does not have yet, or has with another value."""
+        for name, value in tags.items():
+            if run.data.tags.get(name) != value:
+                self._client.set_tag(run.info.run_id, name, value)
 
     def _retire(self, run: Run, by: str) -> bool:
         """Mark a run superseded, ending one that was left open; tell whether it was not yet."""
@@ -113,6 +126,8 @@ class ModelStore:
             return False
         if run.info.status == "RUNNING":
             self._client.set_terminated(run.info.run_id, "KILLED")
+        if "champion" in run.data.tags:
+            self._set_tags(run, {"champion": "false"})
         self._client.set_tag(run.info.run_id, "superseded_by", by)
         # Last, so that an interrupted marking is done again.
         self._client.set_tag(run.info.run_id, "superseded", "true")
@@ -191,6 +206,7 @@ class ModelStore:
                 f"In Dagster: [what made it]({link}), [the run that logged it]({origin.run_url})."
             ),
             **model.tags,
+            **model.status,
         }
 
     def _runs_of(self, subject: str) -> list[Run]:

@@ -130,6 +130,13 @@ class Succession:
     ambiguous: bool
     reason: str
 
+    @property
+    def gain_over_glm(self) -> float | None:
+        """Bits per trial over the model with one state; None where either is not known."""
+        if self.bits_per_trial is None or self.glm_bits_per_trial is None:
+            return None
+        return self.bits_per_trial - self.glm_bits_per_trial
+
 
 @dataclass(frozen=True)
 class FitResult:

@@ -51,10 +51,17 @@ def refit_table(fits: SubjectFits, inputs: str, promotion: str, time: datetime) 
         if s is None:
             rows.append((*first, *decided, *[None] * 9))
             continue
-        gain = None
-        if s.bits_per_trial is not None and s.glm_bits_per_trial is not None:
-            gain = s.bits_per_trial - s.glm_bits_per_trial
         match = (s.ambiguous, s.match_cost, s.match_margin)
         sessions = (len(s.new_sessions), len(s.changed_sessions), s.new_choices)
-        rows.append((*first, *decided, *match, *sessions, s.log_likelihood, s.bits_per_trial, gain))
+        rows.append(
+            (
+                *first,
+                *decided,
+                *match,
+                *sessions,
+                s.log_likelihood,
+                s.bits_per_trial,
+                s.gain_over_glm,
+            )
+        )
     return pl.DataFrame(rows, schema=REFIT_SCHEMA, orient="row")

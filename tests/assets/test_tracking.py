@@ -5,6 +5,7 @@ import warnings
 import dagster as dg
 import polars as pl
 import pytest
+from conftest import simulate
 
 from glmhmm_assets.definitions import subject_assets
 from glmhmm_assets.defs.findings import findings
@@ -13,6 +14,7 @@ from glmhmm_assets.defs.tracking import build_cohort_tracking
 from glmhmm_assets.io_managers import build_io_managers
 from glmhmm_assets.partitions import known_subjects, range_tags
 from glmhmm_assets.resources.tracker import MlflowTracker
+from glmhmm_assets.standing import refit_log
 from glmhmm_core.comparison.selection import choose_for_cohort
 from glmhmm_core.fitting.result import Excluded
 
@@ -120,6 +122,45 @@ def test_a_subject_that_is_left_out_has_no_current_run_any_more(make_home, track
     (experiment,) = (e for e in client.search_experiments() if e.name == "tiny")
     old = client.search_runs([experiment.experiment_id], "tags.subject = 'ben'")
     assert all("fell ill" in one.data.tags["superseded_by"] for one in old)
+
+
+def test_a_refit_that_is_held_has_runs_beside_the_champions(make_home, tracker):
+    home = make_home(ann=1)
+    home.edit("num_states = [1, 2]", "num_states = [2]")
+    home.add("ann")
+
+    def runs():
+        """Tags and metrics of all runs, the oldest first."""
+        client = tracker.prepare()
+        experiment = client.get_experiment_by_name("tiny").experiment_id
+        found = client.search_runs([experiment], order_by=["attributes.start_time ASC"])
+        return [one.data for one in found]
+
+    def told(name):
+        return [one.tags[name] for one in runs()]
+
+    run(home, tracker)
+    assert (told("champion"), told("promotion")) == (["true"], ["promoted"])
+    assert "prospective_log_likelihood" not in runs()[0].metrics
+    # A new session, and a refit that stops too early.
+    more = simulate("ann", seed=5, sessions=1).with_columns(session=pl.lit("s04"))
+    more.write_csv(home.sessions / "more.csv")
+    home.edit("n_restarts = 2", "n_restarts = 2\nmax_iters = 2")
+    for _ in range(2):
+        run(home, tracker)
+        assert told("champion") == ["true", "false"]
+        assert told("superseded") == ["false", "false"]
+    first, second = runs()
+    assert second.tags["promotion"].startswith("held: it did not converge")
+    assert second.tags["earlier_fingerprint"] == first.tags["fingerprint"]
+    (row,) = refit_log(home.study).read("ann").tail(1).iter_rows(named=True)
+    for name in ("prospective_log_likelihood", "prospective_bits_per_trial"):
+        assert second.metrics[name] == row[name]
+    # One that converges follows, and only it is the champion.
+    home.edit("max_iters = 2", "max_iters = 999")
+    run(home, tracker)
+    assert told("champion") == ["false", "false", "true"]
+    assert told("superseded") == ["true", "true", "false"]
 
 
 def test_a_table_goes_to_the_models_that_it_is_about():

@@ -42,8 +42,9 @@ def test_curvature_bootstrap_and_sampling_agree_where_there_are_many_trials():
     for table, near in ((sampled.table, 0.8), (resampled.table, 1.0)):
         for end in ("lower", "upper"):
             assert np.abs((table[end] - known[end]).to_numpy() / se).max() < near
+    # The posterior is skewed, and its Dirichlets count one transition more.
     middle = sampled.draws.mean((0, 1)) - known["estimate"].to_numpy()
-    assert np.abs(middle / se).max() < 0.3
+    assert np.abs(middle / se).max() < 0.4
 
 
 def test_draws_of_the_other_numbering_are_turned_back():
