@@ -61,6 +61,7 @@ def _signals_noted() -> Iterator[Callable[[], bool]]:
         pythons.setblocking(False)
         before = signal.set_wakeup_fd(pythons.fileno(), warn_on_full_buffer=False)
         came: set[int] = set()
+        handlers = {number: signal.getsignal(number) for number in _ENDING}
 
         def interrupted() -> bool:
             with contextlib.suppress(BlockingIOError):
@@ -71,6 +72,8 @@ def _signals_noted() -> Iterator[Callable[[], bool]]:
             yield interrupted
         finally:
             signal.set_wakeup_fd(before)
+            for number, handler in handlers.items():  # Dagster may leave its own behind
+                signal.signal(number, handler)
 
 
 def _close_record(instance: dg.DagsterInstance, run_id: str) -> None:

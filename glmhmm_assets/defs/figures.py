@@ -70,6 +70,31 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
         _draw(context, study, subject_fits, plan)
 
     @dg.asset(**common)
+    def state_dynamics(
+        context: dg.AssetExecutionContext, subject_fits: dict, trial_table: dict
+    ) -> None:
+        """States over sessions and within them, around their changes, and how long stays last."""
+        from glmhmm_core.plots.dynamics import state_dynamics
+        from glmhmm_core.tables.dynamics import (
+            change_table,
+            occupancy_table,
+            stay_table,
+            trajectory_table,
+        )
+        from glmhmm_core.tables.parameters import state_table
+
+        roles = roles_of(study.load_task())
+
+        def plan(fits: Any) -> Any:
+            num_states = _shown(study, fits)
+            of_model = trial_table[fits.subject].filter(num_states=num_states)
+            states = state_table(fits, roles).filter(num_states=num_states)
+            makers = (occupancy_table, trajectory_table, change_table, stay_table)
+            return (*(make(of_model, states) for make in makers), num_states), state_dynamics
+
+        _draw(context, study, subject_fits, plan)
+
+    @dg.asset(**common)
     def psychometrics(
         context: dg.AssetExecutionContext, subject_fits: dict, cleaned_sessions: dict
     ) -> None:
@@ -94,7 +119,15 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
 
         _draw(context, study, subject_fits, lambda f: ((fold_table(f), f.subject), heldout_bits))
 
-    return [em_traces, weights, transition_matrix, session_posteriors, psychometrics, heldout_bits]
+    return [
+        em_traces,
+        weights,
+        transition_matrix,
+        session_posteriors,
+        state_dynamics,
+        psychometrics,
+        heldout_bits,
+    ]
 
 
 def _draw(context: dg.AssetExecutionContext, study: Study, fits: dict, plan: Any) -> None:

@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
 #: Pictures that compare all models of a subject; the others show one of them.
 ALL_MODELS = ("em_traces", "heldout_bits")
-ONE_MODEL = ("weights", "transition_matrix", "session_posteriors", "psychometrics")
+ONE_MODEL = (
+    "weights",
+    "transition_matrix",
+    "session_posteriors",
+    "state_dynamics",
+    "psychometrics",
+)
 #: Pictures that are drawn with a table, of the shown model too.
 WITH_TABLE = ("predictive_checks", "parameter_recovery", "state_accuracy")
 ROOMS = ("comparison", "fitting")

@@ -236,7 +236,8 @@ def test_materializations_and_mlflow_runs_point_at_each_other(run_home):
             assert runs[event.partition, k].info.run_id in url
             assert runs[event.partition, k].data.tags["dagster_run_id"] == run.run_id
     figures = client.list_artifacts(runs["a", "2"].info.run_id, "figures")
-    names = "em_traces heldout_bits psychometrics session_posteriors transition_matrix weights"
+    names = "em_traces heldout_bits psychometrics session_posteriors state_dynamics"
+    names += " transition_matrix weights"
     assert [Path(file.path).stem for file in figures] == names.split()
     both = client.list_artifacts(runs["a", "1"].info.run_id, "figures")
     assert [Path(file.path).stem for file in both] == ["em_traces", "heldout_bits"]

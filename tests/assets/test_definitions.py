@@ -21,6 +21,7 @@ PER_SUBJECT = {
     "weights",
     "transition_matrix",
     "session_posteriors",
+    "state_dynamics",
     "psychometrics",
     "heldout_bits",
     "model_comparison",

@@ -21,6 +21,7 @@ FIGURES = (
     "weights",
     "transition_matrix",
     "session_posteriors",
+    "state_dynamics",
     "psychometrics",
     "heldout_bits",
 )

@@ -19,6 +19,15 @@ def instance(tmp_path_factory):
         yield instance
 
 
+@pytest.fixture(autouse=True)
+def handlers():
+    """The handler that a process begins with, whatever other tests have left, and afterwards."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def passing():
     """What is called with every place that the job passes, and every event of its run."""

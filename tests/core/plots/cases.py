@@ -12,6 +12,12 @@ from glmhmm_core.comparison.recovery import DECODED_SCHEMA, Recovery
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.fitting.free_parameters import free_parameters
 from glmhmm_core.tables.behavior import accuracy_table, psychometric_table
+from glmhmm_core.tables.dynamics import (
+    change_table,
+    occupancy_table,
+    stay_table,
+    trajectory_table,
+)
 from glmhmm_core.tables.parameters import state_table, transition_table, weight_table
 from glmhmm_core.tables.scores import fold_table, restart_table, score_table
 from glmhmm_core.tables.trials import trial_table
@@ -34,6 +40,8 @@ class Tables:
         self.folds = pl.concat([fold_table(f) for f in fits])
         self.restarts = pl.concat([restart_table(f) for f in fits])
         self.trials = trial_table(fits[0], members[0][0])
+        made = occupancy_table, trajectory_table, change_table, stay_table
+        self.dynamics = [table(self.trials, state_table(fits[0])) for table in made]
         self.psychometrics = pl.concat([psychometric_table(f, t, "contrast") for t, f in members])
         self.fits = fits
         self.cleaned = [cleaned for cleaned, _ in members]

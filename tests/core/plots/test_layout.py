@@ -18,6 +18,7 @@ from glmhmm_core.plots.cohort_states import (
     cohort_occupancy,
     cohort_transitions,
 )
+from glmhmm_core.plots.dynamics import state_dynamics
 from glmhmm_core.plots.optimization import em_traces
 from glmhmm_core.plots.psychometrics import psychometric_by_state
 from glmhmm_core.plots.scores import heldout_bits
@@ -48,6 +49,7 @@ OF_SUBJECT = {
     "predictive_checks": lambda t, k: predictive_checks(t.checks(k)),
     "parameter_recovery": lambda t, k: parameter_recovery(t.recovery(k)),
     "state_statistics": lambda t, k: state_statistics(t.accuracy(), t.paths(k)),
+    "dynamics": lambda t, k: state_dynamics(*t.dynamics, k),
 }
 OF_COHORT = {
     "weights": lambda t, k: cohort_weights(t.weights, k, NAME),
