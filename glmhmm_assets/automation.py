@@ -19,17 +19,19 @@ LOOK_EVERY = 30
 
 
 def build_session_sensor(
-    study: Study, per_subject: Sequence[dg.AssetsDefinition], population: dg.AssetsDefinition
+    study: Study,
+    per_subject: Sequence[dg.AssetsDefinition],
+    population: Sequence[dg.AssetsDefinition],
 ) -> dg.SensorDefinition:
     """Build the sensor that watches a study's session files.
 
-    A run that it asks for makes the population's fit too if none is there that serves. The study
+    A run that it asks for makes the population's fits too if none is there that serves. The study
     file is read again at every tick, as it is in every run: an edit counts at once.
     """
 
     @dg.sensor(
         name=f"{study.name}_session_files",
-        target=[population, *per_subject],
+        target=[*population, *per_subject],
         minimum_interval_seconds=LOOK_EVERY,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
@@ -45,7 +47,7 @@ def build_session_sensor(
 
         def select(subjects: int) -> list[dg.AssetKey]:
             due = is_due(current, context.instance, subjects)
-            return [population.key, *keys] if due else keys
+            return [*(asset.key for asset in population), *keys] if due else keys
 
         return look(current, context.instance, context.cursor, context.log, time.time(), select)
 

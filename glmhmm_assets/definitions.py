@@ -25,6 +25,11 @@ from glmhmm_assets.defs.driven import build_driven, build_driven_cohort
 from glmhmm_assets.defs.features import build_design_tensors
 from glmhmm_assets.defs.figures import build_figures
 from glmhmm_assets.defs.fits import build_subject_fits
+from glmhmm_assets.defs.hierarchy import (
+    build_hierarchical_fit,
+    build_shrinkage,
+    build_shrunken_fits,
+)
 from glmhmm_assets.defs.ingest import build_cleaned_sessions, build_raw_sessions
 from glmhmm_assets.defs.population import build_population_fit
 from glmhmm_assets.defs.tables import build_tables
@@ -45,6 +50,7 @@ def subject_assets(study: Study) -> list[dg.AssetsDefinition]:
         build_cleaned_sessions(study),
         build_design_tensors(study),
         build_subject_fits(study),
+        *build_shrunken_fits(study),
         *build_tables(study),
         *build_figures(study),
         *build_driven(study),
@@ -66,16 +72,17 @@ def study_definitions(study: Study) -> dg.Definitions:
     with warnings.catch_warnings():  # the argument for batches of partitions is still called beta
         warnings.simplefilter("ignore", dg.BetaWarning)
         per_subject = subject_assets(study)
-        population = build_population_fit(study)
+        population = [build_population_fit(study), *build_hierarchical_fit(study)]
         cohort = [
             *build_cohort(study),
+            *build_shrinkage(study),
             build_state_choice(study),
             build_cohort_checks(study),
             *build_driven_cohort(study),
             build_cohort_tracking(study),
         ]
         return dg.Definitions(
-            assets=[build_raw_sessions(study), population, *per_subject, *cohort],
+            assets=[build_raw_sessions(study), *population, *per_subject, *cohort],
             sensors=[
                 build_session_sensor(study, per_subject, population),
                 build_cohort_sensor(study, cohort),
@@ -83,7 +90,7 @@ def study_definitions(study: Study) -> dg.Definitions:
             ],
             schedules=[
                 build_nightly_schedule(study, per_subject),
-                build_population_schedule(study, [population, *per_subject]),
+                build_population_schedule(study, [*population, *per_subject]),
             ],
         )
 

@@ -184,7 +184,28 @@ class FitFiles(ArrayFiles):
         return load_fits(path)
 
 
+class HierarchyFiles(ArrayFiles):
+    """``Hierarchy``, or ``Excluded``."""
+
+    def write_value(self, value: Any, path: Path) -> None:
+        """Write a hierarchical fit."""
+        from glmhmm_core.fitting.hierarchy_store import save_hierarchy
+
+        save_hierarchy(path, value)
+
+    def read_value(self, path: Path) -> Any:
+        """Read a hierarchical fit."""
+        from glmhmm_core.fitting.hierarchy_store import load_hierarchy
+
+        return load_hierarchy(path)
+
+
 def build_io_managers(home: Path) -> dict[str, dg.IOManager]:
     """Build the IO managers by the keys that assets name, all below ``<home>/storage``."""
     base = UPath(home / "storage")
-    return {"tables": TableFiles(base), "designs": DesignFiles(base), "fits": FitFiles(base)}
+    return {
+        "tables": TableFiles(base),
+        "designs": DesignFiles(base),
+        "fits": FitFiles(base),
+        "hierarchies": HierarchyFiles(base),
+    }

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from glmhmm_assets.definitions import build_defs
+from glmhmm_assets.defs.hierarchy import NAME as HIERARCHY
 from glmhmm_assets.defs.population import NAME as POPULATION
 from glmhmm_assets.defs.population import is_due
 from glmhmm_assets.following import follow
@@ -148,14 +149,14 @@ def _materialize(
     job = definitions.resolve_implicit_global_asset_job_def()
     keys = [key for key in job.asset_layer.executable_asset_keys if key.path[0] == study.name]
     partitioned = [key for key in keys if job.asset_layer.get(key).is_partitioned]
-    population = dg.AssetKey([study.name, POPULATION])
-    cohort = [key for key in keys if key not in partitioned and key != population]
+    population = [key for key in keys if key.path[-1] in (POPULATION, HIERARCHY)]
+    cohort = [key for key in keys if key not in partitioned and key not in population]
     known = known_subjects(study, instance)
     stretches = _stretches(known, subjects)
     steps = [(stretch, list(partitioned)) for stretch in stretches]
     steps[-1][1].extend(cohort)  # the cohort's assets go over all subjects, once
     if is_due(study, instance, len(known)):
-        steps[0][1].append(population)
+        steps[0][1].extend(population)
         before = [key for key in partitioned if key.path[-1] in BEFORE_POPULATION]
         steps = [(stretch, before) for stretch in stretches[1:]] + steps
     events: list[dg.DagsterEvent] = []

@@ -89,6 +89,17 @@ class ChecksTable(TomlTable):
     recovery_restarts: Annotated[int, Field(ge=1)] = 8
 
 
+class HierarchyTable(TomlTable):
+    """``[hierarchy]``: subjects as draws from a population whose mean and spread are learned.
+
+    ``enabled`` is whether that is done at all, and ``num_states`` for which of the models; for
+    the one that the figures show when left out.
+    """
+
+    enabled: bool = True
+    num_states: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)] = ()
+
+
 class ScheduleTable(TomlTable):
     """``[schedule]``: what happens whether or not a file changed.
 
@@ -140,6 +151,7 @@ class StudyFile(TomlTable):
     model: ModelTable = ModelTable()
     figures: FiguresTable = FiguresTable()
     checks: ChecksTable = ChecksTable()
+    hierarchy: HierarchyTable = HierarchyTable()
     schedule: ScheduleTable = ScheduleTable()
     notify: NotifyTable | None = None
 
@@ -197,20 +209,31 @@ class Study(StudyFile):
         """How every model of this study is fitted that has no transition regressors."""
         return self.model.settings()
 
+    @property
+    def hierarchy_states(self) -> tuple[int, ...]:
+        """Numbers of states that the hierarchical fit is made for, of those of the models."""
+        models = self.model.num_states
+        shown = max((k for k in models if k <= self.figures.num_states), default=min(models))
+        return tuple(sorted(set(self.hierarchy.num_states))) or (shown,)
+
     def model_digest(self) -> str:
-        """SHA-256 of what the population's fit depends on, beside the session files."""
-        return self._digest({"task", "exclude", "subjects", "model"})
+        """SHA-256 of what the fits of the population depend on, beside the session files."""
+        return self._digest({"task", "exclude", "subjects", "model", "hierarchy"})
 
     def settings_digest(self) -> str:
         """SHA-256 of everything but the session files that results depend on.
 
         Title, schedule and notification are left out: changing them refits nothing.
         """
-        return self._digest({"task", "exclude", "subjects", "model", "figures", "checks"})
+        return self._digest(
+            {"task", "exclude", "subjects", "model", "figures", "checks", "hierarchy"}
+        )
 
     def _digest(self, tables: set[str]) -> str:
         said = self.model_dump(mode="json", include=tables)
-        text = json.dumps([self.sessions.format, said], sort_keys=True) + repr(self.load_task())
+        text = json.dumps(
+            [self.sessions.format, self.hierarchy_states, said], sort_keys=True
+        ) + repr(self.load_task())
         return hashlib.sha256(text.encode()).hexdigest()
 
 

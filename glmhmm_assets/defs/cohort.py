@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from glmhmm_assets.defs.checks import shown_fit
+from glmhmm_assets.defs.population import stored_population
 from glmhmm_assets.defs.tables import roles_of
 from glmhmm_assets.per_subject import code_version
 from glmhmm_assets.pictures import Gallery
@@ -50,7 +51,9 @@ def build_cohort(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.tables.cohort import cohort_summary
 
         fitted, left_out = _sort(study, subject_fits)
-        summary = cohort_summary(fitted, left_out, roles_of(study.load_task()))
+        summary = cohort_summary(
+            fitted, left_out, roles_of(study.load_task()), stored_population(study, ())
+        )
         counts = {"subjects": len(fitted), "left_out": len(left_out)}
         context.add_output_metadata(counts | {"dagster/row_count": summary.height})
         return summary
@@ -129,10 +132,15 @@ def _pictures(
     def stacked(table: Callable[..., Any], *more: Any) -> Any:
         return pl.concat([table(one, *more) for one in members])
 
-    states = stacked(state_table, roles)
+    population = stored_population(study, ())
+    states = stacked(state_table, roles, population)
     curves = [psychometric_table(one, cleaned[one.subject], column, roles) for one in members]
     pictures: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
-        ("weights", cohort.cohort_weights, (stacked(weight_table, roles), k, study.title)),
+        (
+            "weights",
+            cohort.cohort_weights,
+            (stacked(weight_table, roles, population), k, study.title),
+        ),
         ("occupancy", cohort_states.cohort_occupancy, (states, k, study.title)),
         (
             "psychometrics",

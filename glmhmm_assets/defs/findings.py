@@ -72,6 +72,15 @@ def of_transition_weights(rows: "pl.DataFrame") -> dict[str, float | None]:
     return {"largest_transition_weight_se": rows["se"].max()}  # type: ignore[dict-item]
 
 
+def of_matches(rows: "pl.DataFrame") -> dict[str, float | None]:
+    """How surely the states are the population's."""
+    return {
+        "match_ambiguous": rows["ambiguous"].any(),
+        "match_largest_cost": rows["cost"].max(),  # type: ignore[dict-item]
+        "match_least_margin": rows["margin"].min(),  # type: ignore[dict-item]
+    }
+
+
 #: Tables of a subject by asset, with what makes numbers of the rows of one model.
 TABLES: "dict[str, Callable[[pl.DataFrame], Mapping[str, float | None]]]" = {
     "model_comparison": of_comparison,
@@ -81,6 +90,7 @@ TABLES: "dict[str, Callable[[pl.DataFrame], Mapping[str, float | None]]]" = {
     "state_paths": of_paths,
     "state_accuracy": lambda _: {},
     "transition_weight_table": of_transition_weights,
+    "state_matches": of_matches,
 }
 
 

@@ -4,10 +4,14 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from glmhmm_assets.per_subject import for_each, subject_asset
+from glmhmm_assets.defs.population import NAME as POPULATION
+from glmhmm_assets.defs.population import stored_population
+from glmhmm_assets.per_subject import for_each, show, subject_asset
 from glmhmm_assets.study import Study
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from glmhmm_core.states.labels import Roles
     from glmhmm_core.tasks.task import Task
 
@@ -47,9 +51,49 @@ def build_tables(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.tables.parameters import weight_table
 
         roles = roles_of(study.load_task())
-        return for_each(context, subject_fits, lambda s: weight_table(subject_fits[s], roles))
+        population = stored_population(study, ())
+        return for_each(
+            context, subject_fits, lambda s: weight_table(subject_fits[s], roles, population)
+        )
 
-    return [trial_table, weight_table]
+    @dg.asset(**common, io_manager_key="tables", deps=[dg.AssetKey([study.name, POPULATION])])
+    def state_matches(context: dg.AssetExecutionContext, subject_fits: dict) -> dict:
+        """Which of the population's states each state of a subject is: cost, margin, and doubts.
+
+        By what its weights do, where it is visited and how long it lasts. Where the match is
+        ambiguous, so are the states' labels, in all tables and figures.
+        """
+        from glmhmm_core.errors import InputError
+        from glmhmm_core.tables.matches import match_table
+
+        roles = roles_of(study.load_task())
+        population = stored_population(study, ())
+
+        def table(subject: str) -> "pl.DataFrame":
+            if population is None:
+                raise InputError(
+                    "there is no fit of the population",
+                    where="state matches",
+                    remedy=f"Materialize {POPULATION}; it takes two subjects.",
+                )
+            matches = match_table(subject_fits[subject], population, roles)
+            doubts = matches.filter("ambiguous").unique("num_states").sort("num_states")
+            show(
+                context,
+                subject,
+                {
+                    "ambiguous_models": doubts.height,
+                    "doubts": "\n".join(
+                        f"K={k}: {reason}"
+                        for k, reason in doubts.select("num_states", "reason").rows()
+                    ),
+                },
+            )
+            return matches
+
+        return for_each(context, subject_fits, table)
+
+    return [trial_table, weight_table, state_matches]
 
 
 def roles_of(task: "Task") -> "Roles":

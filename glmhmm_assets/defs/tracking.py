@@ -15,6 +15,7 @@ from glmhmm_assets.defs.driven import FIGURES as DRIVEN_FIGURES
 from glmhmm_assets.defs.driven import NAME as DRIVEN
 from glmhmm_assets.defs.driven import driven_input
 from glmhmm_assets.defs.findings import TABLES, findings
+from glmhmm_assets.defs.hierarchy import SHRUNKEN
 from glmhmm_assets.per_subject import code_version, subject_asset
 from glmhmm_assets.resources.tracker import MlflowTracker
 from glmhmm_assets.standing import held_fits, status_of
@@ -44,6 +45,7 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
     lenient = {"allow_missing_partitions": True}
     driven = driven_input(study)
     there = [name for name in TABLES if driven or name != "transition_weight_table"]
+    there += [SHRUNKEN] if study.hierarchy.enabled else []
     tables = {name: dg.AssetIn([study.name, name], metadata=lenient) for name in there}
     pictures = (*ALL_MODELS, *ONE_MODEL, *(DRIVEN_FIGURES if driven else ()))
 
@@ -78,12 +80,14 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
                     context.add_asset_metadata(facts, partition_key=subject)
                     continue
                 there = {name: table.get(subject) for name, table in tables.items()}
-                more = there.pop(DRIVEN, None)
+                more, shrunken = there.pop(DRIVEN, None), there.pop(SHRUNKEN, None)
                 models = _models(study, fits, there, (*ALL_MODELS, *ONE_MODEL, *WITH_TABLE))
                 if isinstance(more, SubjectFits):
                     # Tables that do not say of which model they are, are of the others.
                     said = {n: t for n, t in there.items() if "model" in getattr(t, "columns", ())}
                     models += _models(study, more, said, DRIVEN_FIGURES, DRIVEN)
+                if isinstance(shrunken, SubjectFits):
+                    models += _shrunken_models(shrunken, fits)
                 held = held_fits(study, fits)
                 # Nothing was made of what is held: tables and pictures are of the fits that stand.
                 review = _models(study, held, {}, ()) if held else []
@@ -134,6 +138,21 @@ def _models(
         )
         for fit in fits.fits
     ]
+
+
+def _shrunken_models(shrunken: "SubjectFits", fits: "SubjectFits") -> "list[LoggedModel]":
+    """What was fitted under the population's learned priors, with its gain over ordinary ones."""
+    from glmhmm_assets.resources.logged_model import Findings, known
+    from glmhmm_assets.resources.model_run import logged_fit
+    from glmhmm_core.tables.hierarchy import gain_over
+
+    models = []
+    for fit in shrunken.fits:
+        if fit.specification.population is not None:
+            names = ("gain_over_warm_start", "gain_over_warm_start_se")
+            gains = zip(names, gain_over(fit, fits.find(fit.num_states)), strict=True)
+            models.append(logged_fit(shrunken, fit, Findings(known(dict(gains))), SHRUNKEN))
+    return models
 
 
 def _short(model: str, num_states: int) -> str:

@@ -70,14 +70,17 @@ def run_params(fits: SubjectFits, fit: FitResult) -> dict[str, str]:
     Hashes are tags alone: MLflow's comparisons plot parameters, and hashes say nothing there.
     """
     settings = fit.settings
+    learned = fit.specification.population is not None
+    told = {"population_priors": "learned from all subjects"} if learned else {}
     return {
+        **told,
         "choices": ", ".join(fits.choice_names),
         "baseline_choice": fits.choice_names[fit.baseline_class_idx],
         "regressors": ", ".join(fit.emission_names),
         "emission_prior_scale": _scales(fit.specification),
         "transition_concentration": f"{settings.transition_concentration:g}",
         "stickiness": f"{settings.stickiness:g}",
-        "initial_prior": "flat",
+        "initial_prior": "learned" if learned else "flat",
         "n_restarts": str(settings.n_restarts),
         "max_iters": str(settings.max_iters),
         "tol": f"{settings.tol:g}",
@@ -164,8 +167,10 @@ def _about(fits: SubjectFits, fit: FitResult) -> str:
     outcome = "converged" if fit.converged else "**not converged**"
     model = "GLM-HMM-T" if fit.transition_names else "GLM-HMM"
     states = f"{fit.num_states} state{'s'[: fit.num_states > 1]}"
+    shrunken = fit.specification.population is not None
+    under = " under the population's learned priors" if shrunken else ""
     return (
-        f"{model} with {states} of **{fits.subject}**: "
+        f"{model} with {states} of **{fits.subject}**{under}: "
         f"{fit.num_choices} choices in {sessions} sessions, {outcome} after "
         f"{fit.num_iterations} iterations."
     )

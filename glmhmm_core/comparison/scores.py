@@ -11,7 +11,12 @@ SAME_OPTIMUM = 1e-3
 
 
 def model_name(fit: FitResult) -> str:
-    """Which model it is, as tables and MLflow say it: "glm", "glmhmm", or "glmhmm_t"."""
+    """Which model it is, as tables and MLflow say it: "glm", "glmhmm", or "glmhmm_t".
+
+    "hierarchical" is either under priors that were learned from a population.
+    """
+    if fit.specification.population is not None:
+        return "hierarchical"
     if fit.num_states == 1:
         return "glm"
     return "glmhmm_t" if fit.transition_names else "glmhmm"

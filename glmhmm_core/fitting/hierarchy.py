@@ -210,7 +210,7 @@ def _learn(
         ends = list(pool.map(climb.run, at, data))
         at = [end.params for end in ends]
         marginal = sum(end.log_marginal for end in ends) + hyper.log_density(mean, sd)
-        converged = bool(trace) and abs(marginal - trace[-1]) < TOLERANCE * len(data)
+        converged = bool(trace) and bool(abs(marginal - trace[-1]) < TOLERANCE * len(data))
         trace.append(float(marginal))
         if converged or len(trace) == MAX_ROUNDS:
             learned = replace(fit.specification, population=prior)

@@ -52,7 +52,7 @@ def save_fits(path: str | os.PathLike[str], fits: SubjectFits) -> None:
         meta["fits"].append(
             {
                 **{name: getattr(fit, name) for name in PLAIN},
-                "specification": _listed(asdict(fit.specification)),
+                "specification": listed(asdict(fit.specification)),
                 "settings": asdict(fit.settings),
                 "cv_metrics": [_without_params(fold) for fold in fit.cv_metrics],
                 "remarks": fit.remarks,
@@ -109,7 +109,6 @@ def _read(path: str | os.PathLike[str]) -> SubjectFits:
 
 def _fit(plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> FitResult:
     prefix = f"k{plain['num_states']}/"
-    model = plain["specification"]
     own, succession = plain["own_optimum"], plain["succession"]
     folds = [
         CVFoldResult(**_tupled(fold), fitted_params=_params(arrays, f"{prefix}fold{number}/"))
@@ -122,17 +121,8 @@ def _fit(plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> FitResult:
         fitted_params=_params(arrays, prefix),
         **fields_of_it,
         session_ids=arrays["session"],
-        specification=Specification(
-            num_classes=model["num_classes"],
-            emission_names=tuple(model["emission_names"]),
-            emission_scale=np.array(model["emission_scale"], np.float64),
-            transition_names=tuple(model["transition_names"]),
-            transition_scale=np.array(model["transition_scale"], np.float64),
-            frozen_emissions={int(k): v for k, v in model["frozen_emissions"].items()},
-            frozen_transitions={int(k): v for k, v in model["frozen_transitions"].items()},
-            population=PopulationPrior.read(model["population"]),
-        ),
-        settings=_settings(plain["settings"]),
+        specification=read_specification(plain["specification"]),
+        settings=read_settings(plain["settings"]),
         cv_metrics=tuple(folds),
         remarks=tuple(plain["remarks"]),
         own_optimum=OwnOptimum(**own) if own else None,
@@ -140,7 +130,22 @@ def _fit(plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> FitResult:
     )
 
 
-def _settings(plain: dict[str, Any]) -> FitSettings:
+def read_specification(model: dict[str, Any]) -> Specification:
+    """A specification out of what JSON made of it."""
+    return Specification(
+        num_classes=model["num_classes"],
+        emission_names=tuple(model["emission_names"]),
+        emission_scale=np.array(model["emission_scale"], np.float64),
+        transition_names=tuple(model["transition_names"]),
+        transition_scale=np.array(model["transition_scale"], np.float64),
+        frozen_emissions={int(k): v for k, v in model["frozen_emissions"].items()},
+        frozen_transitions={int(k): v for k, v in model["frozen_transitions"].items()},
+        population=PopulationPrior.read(model["population"]),
+    )
+
+
+def read_settings(plain: dict[str, Any]) -> FitSettings:
+    """Settings out of what JSON made of them."""
     frozen = tuple(FrozenWeight(**weight) for weight in plain["frozen"])
     return FitSettings(**{**_tupled(plain), "frozen": frozen})
 
@@ -162,10 +167,10 @@ def _params(arrays: dict[str, np.ndarray], prefix: str) -> Parameters:
     return Parameters(**stored)
 
 
-def _listed(values: dict[str, Any]) -> dict[str, Any]:
+def listed(values: dict[str, Any]) -> dict[str, Any]:
     """Arrays as lists, for JSON."""
     return {
-        k: _listed(v) if isinstance(v, dict) else v.tolist() if isinstance(v, np.ndarray) else v
+        k: listed(v) if isinstance(v, dict) else v.tolist() if isinstance(v, np.ndarray) else v
         for k, v in values.items()
     }
 

@@ -184,17 +184,27 @@ def shown_labels(table: pl.DataFrame) -> list[str]:
 
 
 def left_out(table: pl.DataFrame, labels: list[str]) -> str:
-    """Which subjects have a state without a panel, in a sentence; empty if none has."""
+    """Which subjects have a state without a panel, or doubtful ones in a panel; empty if none."""
     others = table.filter(~pl.col("state_label").is_in(labels))["subject"].unique().sort()
-    if others.is_empty():
-        return ""
-    names = [style.short(name, 18) for name in others[:5]]
-    more = f" and {len(others) - 5} more" if len(others) > 5 else ""
     total = table["subject"].n_unique()
-    return (
-        f"States that fit no shared name are not shown, in {len(others)} of {total} subjects: "
-        f"{', '.join(names)}{more}."
-    )
+    told = []
+    if not others.is_empty():
+        told.append(
+            f"States that fit no shared name are not shown, in {len(others)} of {total} "
+            f"subjects: {_some(others)}."
+        )
+    if "label_reason" in table.columns:
+        named = table.filter(pl.col("state_label").is_in(labels))
+        doubtful = named.drop_nulls("label_reason")["subject"].unique().sort()
+        if not doubtful.is_empty():
+            told.append(f"Named states that are ambiguous: {_some(doubtful)}.")
+    return " ".join(told)
+
+
+def _some(subjects: pl.Series) -> str:
+    """The first of them by name, and how many more."""
+    names = [style.short(name, 18) for name in subjects[:5]]
+    return ", ".join(names) + (f" and {len(subjects) - 5} more" if len(subjects) > 5 else "")
 
 
 def panel_title(ax: Axes, label: str, part: pl.DataFrame, table: pl.DataFrame) -> None:

@@ -16,6 +16,7 @@ def cohort_summary(
     fits: Sequence[SubjectFits],
     excluded: Sequence[Excluded] = (),
     roles: Roles | None = None,
+    population: SubjectFits | None = None,
 ) -> pl.DataFrame:
     """Scores and states of every model of every subject.
 
@@ -27,6 +28,8 @@ def cohort_summary(
         Subjects without models; each becomes one row with its reason in ``excluded`` and nulls.
     roles
         Regressors that the states' labels look at.
+    population
+        The population's fits; a subject whose states match theirs ambiguously is marked.
 
     Returns
     -------
@@ -38,7 +41,7 @@ def cohort_summary(
     be fitted; ``excluded``, the reason a subject has no model.
     """
     scores = _stack([score_table(one) for one in fits], SCORE_SCHEMA)
-    states = _stack([state_table(one, roles) for one in fits], STATE_SCHEMA)
+    states = _stack([state_table(one, roles, population) for one in fits], STATE_SCHEMA)
     of_model = states.group_by(_MODEL).agg(
         pl.col("labels_ambiguous", "label_reason").first(),
         min_occupancy=pl.col("occupancy_soft").min(),

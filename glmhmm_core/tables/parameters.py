@@ -11,6 +11,7 @@ import polars as pl
 
 from glmhmm_core.fitting.result import SubjectFits
 from glmhmm_core.states.labels import Roles, StateLabels, order_and_label
+from glmhmm_core.tables.matches import labels_beside
 
 _STATE = {
     "state_idx": pl.Int64(),
@@ -60,14 +61,17 @@ STATE_SCHEMA: dict[str, pl.DataType] = {
 START = "session start"
 
 
-def weight_table(fits: SubjectFits, roles: Roles | None = None) -> pl.DataFrame:
+def weight_table(
+    fits: SubjectFits, roles: Roles | None = None, population: SubjectFits | None = None
+) -> pl.DataFrame:
     """Every emission weight of every model of a subject, as ``WEIGHT_SCHEMA``.
 
-    Rows by number of states, display order of states, class, feature.
+    Rows by number of states, display order of states, class, feature. With the population's
+    fits, states that match its states ambiguously are ambiguous too.
     """
     rows = []
     for fit in fits.fits:
-        labels = order_and_label(fit, fits.choice_names, roles)
+        labels = labels_beside(fit, fits.choice_names, roles, population)
         baseline = fit.baseline_class_idx
         classes = [c for c in range(fit.num_classes) if c != baseline]
         weights = np.asarray(fit.fitted_params.emission_weights)
@@ -108,11 +112,16 @@ def transition_table(fits: SubjectFits, roles: Roles | None = None) -> pl.DataFr
     return pl.DataFrame(rows, schema=TRANSITION_SCHEMA, orient="row")
 
 
-def state_table(fits: SubjectFits, roles: Roles | None = None) -> pl.DataFrame:
-    """One row per state of every model of a subject, as ``STATE_SCHEMA``."""
+def state_table(
+    fits: SubjectFits, roles: Roles | None = None, population: SubjectFits | None = None
+) -> pl.DataFrame:
+    """One row per state of every model of a subject, as ``STATE_SCHEMA``.
+
+    With the population's fits, states that match its states ambiguously are ambiguous too.
+    """
     rows = []
     for fit in fits.fits:
-        labels = order_and_label(fit, fits.choice_names, roles)
+        labels = labels_beside(fit, fits.choice_names, roles, population)
         initial = np.asarray(fit.fitted_params.initial_probs)
         matrix = np.asarray(fit.fitted_params.transition_matrix)
         dwell = _dwell(matrix)

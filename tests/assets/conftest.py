@@ -105,6 +105,7 @@ class Home:
         left_out = {"fit_tracking", "cohort_summary", "cohort_figures"}
         costly = {"model_comparison", "parameter_errors", "predictive_checks"}
         costly |= {"parameter_recovery", "state_paths", "state_accuracy"}
+        costly |= {"shrunken_fits", "state_matches"}
         left_out |= costly - set(also)
         return [a for a in built if (keys[a] & set(names) if names else not keys[a] & left_out)]
 
@@ -166,6 +167,7 @@ class Home:
             "design_tensors": "designs",
             "subject_fits": "fits",
             "transition_fits": "fits",
+            "shrunken_fits": "fits",
         }
         return managers[formats.get(asset, "tables")].read(path)
 

@@ -30,9 +30,12 @@ PER_SUBJECT = {
     "parameter_recovery",
     "state_paths",
     "state_accuracy",
+    "shrunken_fits",
+    "state_matches",
     "fit_tracking",
 }
 COHORT = {"cohort_summary", "cohort_figures", "state_choice", "cohort_checks", "cohort_tracking"}
+COHORT |= {"shrinkage"}
 
 
 @pytest.fixture
@@ -56,7 +59,9 @@ def test_studies_lie_side_by_side_under_their_names(defs):
     dg.Definitions.validate_loadable(defs)
     for study in ("tiny", "second"):
         names = {key.split("/")[1] for key in specs(defs) if key.startswith(f"{study}/")}
-        assert names == {"raw_sessions", "population_fit"} | PER_SUBJECT | COHORT
+        assert (
+            names == {"raw_sessions", "population_fit", "hierarchical_fit"} | PER_SUBJECT | COHORT
+        )
 
 
 def test_a_broken_study_is_shown_with_its_problem_and_hides_none(defs):

@@ -13,6 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from glmhmm_core.design.build import build_design
 from glmhmm_core.design.pool import pool
 from glmhmm_core.fitting import FitSettings, fit_glmhmm, fit_subjects
+from glmhmm_core.states.labels import order_and_label
+from glmhmm_core.states.matching import match_states
 from glmhmm_core.tasks.load import load_task
 from glmhmm_core.trials.cleaning import clean
 from glmhmm_core.trials.readers import read_subject
@@ -105,6 +107,22 @@ def test_states_started_from_the_pooled_fit_are_those_of_the_reference(pooled, w
         order = [engaged, left, right]
         np.testing.assert_allclose(found[order], expected, atol=0.15, err_msg=mouse)
         np.testing.assert_allclose(stay[order], expected_stay, atol=0.03, err_msg=mouse)
+
+
+def test_only_the_mouse_without_an_engaged_state_is_marked(pooled, warm):
+    for mouse, fit in warm.items():
+        labels = order_and_label(fit, ("left", "right"))
+        match = match_states(fit, pooled)
+        if mouse == "CSHL_001":
+            assert labels.ambiguous
+            assert "state is engaged" in labels.reason
+            assert all(label.startswith("state ") for label in labels.labels)
+            assert match.ambiguous
+        else:
+            assert set(labels.labels) == {"engaged", "biased left", "biased right"}, mouse
+            assert not labels.ambiguous, mouse
+            assert match.reference.tolist() == [0, 1, 2], mouse
+            assert not match.ambiguous, mouse
 
 
 def test_own_restarts_are_at_least_as_good_as_the_pooled_start(own, warm):

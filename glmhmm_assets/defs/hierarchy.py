@@ -1,0 +1,275 @@
+"""The hierarchical fit: a population learned from all subjects, and every subject shrunk to it.
+
+The population is a version, made with the pooled fit and by hand; new session files fit only
+their subjects anew, under the version that is there, which their fingerprints name.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from glmhmm_assets.compilation_cache import use_compilation_cache
+from glmhmm_assets.defs.cohort import when_parents_change
+from glmhmm_assets.defs.population import NAME as POPULATION
+from glmhmm_assets.defs.population import stored_population
+from glmhmm_assets.defs.tables import roles_of
+from glmhmm_assets.per_subject import code_version, exclude, show, subject_asset
+from glmhmm_assets.pictures import Gallery
+from glmhmm_assets.resources.fit_store import FitStore
+from glmhmm_assets.study import Study
+
+if TYPE_CHECKING:
+    from glmhmm_core.design.design import Design
+    from glmhmm_core.fitting.hierarchy import Hierarchy
+    from glmhmm_core.fitting.result import Excluded, SubjectFits
+
+ROOMS = ("engine", "fitting")
+#: The assets: the population's version, and its subjects' fits.
+NAME, SHRUNKEN = "hierarchical_fit", "shrunken_fits"
+LENIENT = {"allow_missing_partitions": True}
+
+
+def build_hierarchical_fit(study: Study) -> list[dg.AssetsDefinition]:
+    """Build the asset of the learned population; none if the study switched it off."""
+
+    @dg.asset(
+        name=NAME,
+        key_prefix=study.name,
+        group_name=study.name,
+        kinds={"jax"},
+        code_version=code_version(*ROOMS),
+        io_manager_key="hierarchies",
+        ins={"design_tensors": dg.AssetIn([study.name, "design_tensors"], metadata=LENIENT)},
+        deps=[[study.name, POPULATION]],
+        pool="gpu",
+    )
+    def hierarchical_fit(context: dg.AssetExecutionContext, design_tensors: dict) -> Any:
+        """How the subjects' weights and transitions are spread around the population's mean.
+
+        Mean and spread are learned (empirical Bayes by Laplace's method), for all sessions and
+        without those of each fold. A subject with few sessions borrows strength from it.
+        """
+        return _learn(context, study, design_tensors)
+
+    return [hierarchical_fit] if study.hierarchy.enabled else []
+
+
+def _learn(
+    context: dg.AssetExecutionContext, study: Study, designs: dict
+) -> "Hierarchy | Excluded":
+    use_compilation_cache(study)
+    from glmhmm_core.errors import InputError
+    from glmhmm_core.fitting.hierarchy import fit_hierarchy, hierarchy_fingerprint
+    from glmhmm_core.fitting.result import Excluded
+
+    usable = {s: d for s, d in designs.items() if not isinstance(d, Excluded)}
+    pooled, states = stored_population(study, list(usable.values())), study.hierarchy_states
+    if pooled is None:
+        reason = "There is no pooled fit to begin at; with one subject there never is."
+        context.add_output_metadata({"excluded": reason})
+        return Excluded(NAME, reason)
+    found = stored_hierarchy(study)
+    mark = hierarchy_fingerprint(usable, pooled, states)
+    try:
+        if found is None or found.fingerprint != mark:
+            found = fit_hierarchy(usable, pooled, states)
+    except InputError as error:
+        context.add_output_metadata({"excluded": str(error)})
+        return Excluded(NAME, str(error))
+    except MemoryError:
+        raise
+    except Exception as error:
+        # The other fits of the run must not be lost to it.
+        context.log.exception("no hierarchical fit after an unexpected error")
+        reason = f"unexpected {type(error).__name__}: {error} (traceback in the log of this run)"
+        context.add_output_metadata({"excluded": reason})
+        return Excluded(NAME, reason)
+    facts: dict[str, Any] = {
+        "fingerprint": found.fingerprint,
+        "population": found.population,
+        "subjects": len(found.subjects),
+    }
+    for level in found.levels:
+        k, rounds = level.num_states, level.log_marginal.tolist()
+        facts |= {f"rounds_K{k}": len(rounds), f"converged_K{k}": level.converged}
+        facts |= {f"log_marginal_K{k}": dg.MetadataValue.json(rounds)}
+    every = [level.converged for levels in found.folds for level in levels]
+    facts["folds_converged"] = f"{sum(every)} of {len(every)}"
+    if found.notes:
+        facts["notes"] = "\n".join(found.notes)
+    context.add_output_metadata(facts)
+    return found
+
+
+def stored_hierarchy(study: Study, designs: "Sequence[Design]" = ()) -> "Hierarchy | None":
+    """The version that is there, if these designs can be fitted under it as the study says."""
+    from glmhmm_core.errors import InputError
+    from glmhmm_core.fitting.hierarchy_store import load_hierarchy
+
+    path = study.storage / f"{NAME}.npz"
+    if not path.exists():
+        return None
+    try:
+        found = load_hierarchy(path)
+    except InputError:  # it says why there is none, or it is damaged: the next version mends it
+        return None
+    settings, known = study.fit_settings(), found.levels[0].specification
+    same = (found.settings.cv_folds, found.settings.seed) == (settings.cv_folds, settings.seed)
+    same &= tuple(level.num_states for level in found.levels) == study.hierarchy_states
+    model = (known.emission_names, found.choice_names, found.baseline_class_idx)
+    for design in designs:
+        same &= model == (design.feature_names, design.choice_names, design.baseline_class_idx)
+    return found if same else None
+
+
+def build_shrunken_fits(study: Study) -> list[dg.AssetsDefinition]:
+    """Build the per-subject asset of fits under the learned priors."""
+
+    @dg.asset(
+        **subject_asset(study, kinds={"jax"}, rooms=ROOMS),
+        io_manager_key="fits",
+        ins={
+            "design_tensors": dg.AssetIn([study.name, "design_tensors"]),
+            "subject_fits": dg.AssetIn([study.name, "subject_fits"]),
+        },
+        deps=[[study.name, NAME]],
+        pool="gpu",
+    )
+    def shrunken_fits(
+        context: dg.AssetExecutionContext, design_tensors: dict, subject_fits: dict
+    ) -> dict:
+        """Every subject's fits under the priors that `hierarchical_fit` learned.
+
+        Folds are fitted under priors that were learned without their sessions. States keep the
+        population's numbers. The page has the held-out gain over the fit with ordinary priors.
+        """
+        fits = _fit_batch(context, study, design_tensors)
+        for subject, one in fits.items():
+            _tell(context, subject, one, subject_fits[subject])
+        return fits
+
+    return [shrunken_fits] if study.hierarchy.enabled else []
+
+
+def _fit_batch(
+    context: dg.AssetExecutionContext, study: Study, designs: dict
+) -> "dict[str, SubjectFits | Excluded]":
+    """Fit what the store does not hold."""
+    use_compilation_cache(study)
+    from glmhmm_core.fitting.result import Excluded
+    from glmhmm_core.fitting.shrinkage import fit_shrunken, shrunken_fingerprint
+
+    usable = {s: d for s, d in designs.items() if not isinstance(d, Excluded)}
+    hierarchy = stored_hierarchy(study, list(usable.values()))
+    if hierarchy is None:
+        reason = f"There is no {NAME} that serves; materialize it, or wait for its schedule."
+        return {
+            s: d if isinstance(d, Excluded) else Excluded(s, reason) for s, d in designs.items()
+        }
+    store = FitStore(study.storage / "shrunken")
+    marks = {s: shrunken_fingerprint(design, hierarchy) for s, design in usable.items()}
+    fits: dict[str, Any] = {s: store.find(s, mark) for s, mark in marks.items()}
+    todo = {s: usable[s] for s, one in fits.items() if one is None}
+    context.log.info("%d subjects to fit under the learned priors", len(todo))
+    for subject, one in fit_shrunken(todo, hierarchy).items():
+        fits[subject] = one
+        if not isinstance(one, Excluded):
+            store.keep(one, marks[subject])
+    return {s: fits.get(s, designs[s]) for s in context.partition_keys}
+
+
+def _tell(
+    context: dg.AssetExecutionContext,
+    subject: str,
+    one: "SubjectFits | Excluded",
+    ordinary: "SubjectFits | Excluded",
+) -> None:
+    """Show the essentials of one subject's shrunken fits on its materialization."""
+    from glmhmm_core.comparison.scores import heldout_bits_per_trial
+    from glmhmm_core.fitting.result import Excluded
+    from glmhmm_core.tables.hierarchy import gain_over
+
+    if isinstance(one, Excluded):
+        exclude(context, one)
+        return
+    facts: dict[str, Any] = {"fingerprint": one.fingerprint, "hierarchy": one.population or ""}
+    for fit in one.fits:
+        own = None if isinstance(ordinary, Excluded) else ordinary.find(fit.num_states)
+        gain, error = gain_over(fit, own)
+        for name, value in (
+            ("heldout_bits_per_trial", heldout_bits_per_trial(fit)),
+            ("gain_over_warm_start", gain),
+            ("gain_over_warm_start_se", error),
+            ("converged", fit.converged),
+        ):
+            if value is not None:
+                facts[f"{name}_K{fit.num_states}"] = value
+    if one.notes:
+        facts["notes"] = "\n".join(one.notes)
+    show(context, subject, facts)
+
+
+def build_shrinkage(study: Study) -> list[dg.AssetsDefinition]:
+    """Build the table and the figure of the learned population with all of its subjects."""
+
+    @dg.asset(
+        key_prefix=study.name,
+        group_name=study.name,
+        automation_condition=when_parents_change(),
+        code_version=code_version(*ROOMS, "plots", "states", "tables"),
+        kinds={"polars", "parquet"},
+        io_manager_key="tables",
+        ins={
+            name: dg.AssetIn([study.name, name], metadata=LENIENT)
+            for name in (SHRUNKEN, "subject_fits")
+        },
+    )
+    def shrinkage(
+        context: dg.AssetExecutionContext, shrunken_fits: dict, subject_fits: dict
+    ) -> Any:
+        """Population mean and spread of every parameter, and how far each subject is shrunk.
+
+        With each subject's held-out gain over its fit under ordinary priors.
+        """
+        return _shrinkage(context, study, shrunken_fits, subject_fits)
+
+    return [shrinkage] if study.hierarchy.enabled else []
+
+
+def _shrinkage(
+    context: dg.AssetExecutionContext, study: Study, shrunken: dict, ordinary: dict
+) -> Any:
+    use_compilation_cache(study)
+    from glmhmm_core.fitting.result import Excluded
+    from glmhmm_core.plots.hierarchy import population_weights
+    from glmhmm_core.tables.hierarchy import shrinkage_table
+
+    hierarchy = stored_hierarchy(study)
+    there = [one for one in shrunken.values() if not isinstance(one, Excluded)]
+    # After another version, subjects that are not fitted under it yet do not belong to it.
+    members = [one for one in there if hierarchy and one.population == hierarchy.fingerprint]
+    if hierarchy is None or not members:
+        reason = "No subject has a fit under the learned priors."
+        context.add_output_metadata({"excluded": reason})
+        return Excluded("shrinkage", reason)
+    own = {s: one for s, one in ordinary.items() if not isinstance(one, Excluded)}
+    table = shrinkage_table(hierarchy, members, own, roles_of(study.load_task()))
+    facts: dict[str, Any] = {
+        "fingerprint": hierarchy.fingerprint,
+        "subjects": len(members),
+        "left_out": len(shrunken) - len(members),
+        "dagster/row_count": table.height,
+    }
+    gallery = Gallery(study.storage / "cohort")
+    for (k,), rows in table.group_by("num_states"):
+        gains = rows.unique("subject")["heldout_gain"].drop_nulls().to_numpy()
+        if len(gains):
+            facts[f"mean_heldout_gain_K{k}"] = float(gains.mean())
+            facts[f"subjects_gaining_K{k}"] = int((gains > 0).sum())
+        drawn = gallery.draw(
+            study.name, f"population_K{k}", population_weights, (rows, k, study.title)
+        )
+        facts |= {f"population_K{k}_{what}": value for what, value in drawn.items()}
+    context.add_output_metadata(facts)
+    return table

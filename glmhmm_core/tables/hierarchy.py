@@ -1,0 +1,139 @@
+"""What a hierarchical fit learned, and how far it moved every subject's parameters."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.free_parameters import FreeParameters, free_parameters
+from glmhmm_core.fitting.hierarchy import Hierarchy
+from glmhmm_core.fitting.optimum import heldout_gain
+from glmhmm_core.fitting.population_prior import PopulationPrior
+from glmhmm_core.fitting.result import FitResult, SubjectFits
+from glmhmm_core.fitting.uncertainty import standard_errors
+from glmhmm_core.states.labels import Roles, StateLabels, order_and_label
+from glmhmm_core.states.matching import match_states, reorder
+
+SHRINKAGE_SCHEMA: dict[str, pl.DataType] = {
+    "subject": pl.String(),
+    "num_states": pl.Int64(),
+    "parameter": pl.String(),  # as in ``parameter_errors``
+    "state_idx": pl.Int64(),
+    "state_rank": pl.Int64(),
+    "state_label": pl.String(),  # of the population's mean
+    "state_color": pl.String(),
+    "target_idx": pl.Int64(),
+    "class_idx": pl.Int64(),
+    "feature": pl.String(),
+    "population_mean": pl.Float64(),
+    "population_sd": pl.Float64(),  # over subjects
+    "estimate": pl.Float64(),  # under the learned priors
+    "se": pl.Float64(),
+    "own_estimate": pl.Float64(),  # under ordinary priors; null where states match ambiguously
+    "shrinkage": pl.Float64(),  # (se / population_sd)^2: 0 by own data alone, 1 by the population
+    "heldout_gain": pl.Float64(),  # of the subject's model over the ordinary fit, bits per trial
+    "heldout_gain_se": pl.Float64(),  # over folds
+}
+
+
+def shrinkage_table(
+    hierarchy: Hierarchy,
+    shrunken: Sequence[SubjectFits],
+    ordinary: Mapping[str, SubjectFits],
+    roles: Roles | None = None,
+) -> pl.DataFrame:
+    """Every parameter of every subject beside the population's, as ``SHRINKAGE_SCHEMA``.
+
+    Parameters
+    ----------
+    hierarchy
+        What was learned.
+    shrunken
+        Fits under it.
+    ordinary
+        Fits of the same subjects under ordinary priors, by name; a subject may lack one.
+    roles
+        Regressors that the labels look at.
+    """
+    parts = []
+    for one in shrunken:
+        for fit in one.fits:
+            prior = hierarchy.level(fit.num_states).prior
+            if prior is not None:
+                own = (
+                    ordinary[one.subject].find(fit.num_states) if one.subject in ordinary else None
+                )
+                labels = population_labels(prior, fit, one.choice_names, roles)
+                parts.append(_rows(one.subject, fit, prior, own, labels))
+    return pl.concat([pl.DataFrame(schema=SHRINKAGE_SCHEMA), *parts])
+
+
+def population_labels(
+    prior: PopulationPrior, like: FitResult, choice_names: tuple[str, ...], roles: Roles | None
+) -> StateLabels:
+    """Names of the states of the population's mean; ``like`` is a fit of one of its subjects."""
+    return order_and_label(replace(like, fitted_params=prior.center()), choice_names, roles)
+
+
+def gain_over(fit: FitResult, ordinary: FitResult | None) -> tuple[float | None, float | None]:
+    """Held-out bits per trial of a fit over another on the same folds, and the standard error.
+
+    None where folds are not the same, or there is nothing to compare with.
+    """
+    if ordinary is None or [f.test_session_ids for f in fit.cv_metrics] != [
+        f.test_session_ids for f in ordinary.cv_metrics
+    ]:
+        return None, None
+    return heldout_gain(fit.cv_metrics, ordinary.cv_metrics)
+
+
+def _rows(
+    subject: str,
+    fit: FitResult,
+    prior: PopulationPrior,
+    own: FitResult | None,
+    labels: StateLabels,
+) -> pl.DataFrame:
+    named = free_parameters(fit, prior.reference)
+    mean, sd = (values[named.index] for values in prior.flat())
+    errors = standard_errors(fit, prior.reference).table
+    gain, gain_se = gain_over(fit, own)
+    state = named.keys["state_idx"].to_list()
+    return errors.select(
+        pl.lit(subject).alias("subject"),
+        pl.lit(fit.num_states, pl.Int64).alias("num_states"),
+        "parameter",
+        "state_idx",
+        pl.Series("state_rank", [labels.ranks[k] for k in state], pl.Int64),
+        pl.Series("state_label", [labels.labels[k] for k in state], pl.String),
+        pl.Series("state_color", [labels.colors[k] for k in state], pl.String),
+        "target_idx",
+        "class_idx",
+        "feature",
+        pl.Series("population_mean", mean),
+        pl.Series("population_sd", sd),
+        "estimate",
+        "se",
+        pl.Series("own_estimate", _own_estimates(fit, own, named), pl.Float64),
+        shrinkage=(pl.col("se") / pl.Series(sd)) ** 2,
+        heldout_gain=pl.lit(gain, pl.Float64),
+        heldout_gain_se=pl.lit(gain_se, pl.Float64),
+    )
+
+
+def _own_estimates(
+    fit: FitResult, own: FitResult | None, named: FreeParameters
+) -> list[float | None]:
+    """The same parameters under ordinary priors, states matched; None where that is in doubt."""
+    nothing: list[float | None] = [None] * len(named.index)
+    if own is None:
+        return nothing
+    try:
+        match = match_states(own, fit)
+    except InputError:  # of another design
+        return nothing
+    if match.ambiguous:
+        return nothing
+    return list(map(float, np.asarray(named.values(reorder(own.fitted_params, match.order)))))

@@ -1,0 +1,121 @@
+"""The hierarchical fit as assets: its versions, who is fitted under which, and what is told."""
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from glmhmm_assets.defs.hierarchy import (
+    NAME,
+    SHRUNKEN,
+    build_hierarchical_fit,
+    build_shrinkage,
+    stored_hierarchy,
+)
+from glmhmm_assets.defs.population import build_population_fit
+from glmhmm_assets.defs.tracking import _shrunken_models
+from glmhmm_assets.io_managers import build_io_managers
+from glmhmm_core.fitting.result import Excluded
+
+FEATURES = ("cleaned_sessions", "cleaning_report", "design_tensors")
+
+
+def make_population(home):
+    """Materialize the pooled and the hierarchical fit; metadata of the latter."""
+    made = [build_population_fit(home.study), *build_hierarchical_fit(home.study)]
+    result = dg.materialize(
+        [*home.assets(*FEATURES), *made],
+        selection=made,
+        instance=home.instance,
+        resources=build_io_managers(home.folder),
+    )
+    (event,) = result.asset_materializations_for_node(f"tiny__{NAME}")
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+def make_table(home):
+    """Materialize the table over all subjects; its metadata."""
+    made = build_shrinkage(home.study)
+    result = dg.materialize(
+        [*home.assets(*FEATURES, "subject_fits", SHRUNKEN), *made],
+        selection=made,
+        instance=home.instance,
+        resources=build_io_managers(home.folder),
+    )
+    (event,) = result.get_asset_materialization_events()
+    return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+@pytest.mark.slow
+def test_subjects_are_fitted_under_the_version_that_is_there(make_home):
+    home = make_home(a=0, b=1)
+    home.add("a", "b")
+    home.run(assets=FEATURES)
+    told = make_population(home)
+    version = stored_hierarchy(home.study)
+    assert told["fingerprint"] == version.fingerprint
+    assert told["converged_K2"] is True
+    assert told["subjects"] == 2
+    assert len(version.folds) == 2
+    facts = home.metadata(home.run(assets=["subject_fits", SHRUNKEN]), SHRUNKEN)
+    for subject in "ab":
+        fits = home.stored(SHRUNKEN, subject)
+        assert facts[subject]["hierarchy"] == fits.population == version.fingerprint
+        own = home.stored("subject_fits", subject)[2]
+        gain = fits[2].cv_metrics[0].test_bits_per_trial - own.cv_metrics[0].test_bits_per_trial
+        gain += fits[2].cv_metrics[1].test_bits_per_trial - own.cv_metrics[1].test_bits_per_trial
+        assert facts[subject]["gain_over_warm_start_K2"] == pytest.approx(gain / 2, abs=1e-3)
+        # The same gain is what its run in MLflow is told.
+        (model,) = _shrunken_models(fits, home.stored("subject_fits", subject))
+        assert model.model == "hierarchical"
+        assert model.findings.metrics["gain_over_warm_start"] == pytest.approx(
+            facts[subject]["gain_over_warm_start_K2"]
+        )
+        assert model.asset == SHRUNKEN
+        assert model.tags["population_fingerprint"] == version.fingerprint
+
+    # Another session of b fits b anew, under the same version, and leaves a's fit as it is.
+    before = {s: home.stored(SHRUNKEN, s).fingerprint for s in "ab"}
+    home.write("b", seed=1, sessions=5)
+    home.run(assets=[*FEATURES, "subject_fits", SHRUNKEN])
+    after = {s: home.stored(SHRUNKEN, s).fingerprint for s in "ab"}
+    assert after["a"] == before["a"]
+    assert after["b"] != before["b"]
+    assert stored_hierarchy(home.study).fingerprint == version.fingerprint
+
+    told = make_table(home)
+    table = pl.read_parquet(home.folder / "storage/tiny/shrinkage.parquet")
+    assert told["fingerprint"] == version.fingerprint
+    assert told["subjects"] == 2
+    sd = version.level(2).prior.weight_sd
+    rows = table.filter(subject="a", parameter="weight")
+    assert rows["population_sd"].to_list() == pytest.approx(sd.ravel().tolist())
+    assert rows["shrinkage"].is_between(0, 1).all()
+    assert rows["estimate"].to_list() == pytest.approx(
+        home.stored(SHRUNKEN, "a")[2].fitted_params.emission_weights.ravel().tolist()
+    )
+    assert (home.folder / "storage/tiny/cohort/figures/tiny/population_K2.png").exists()
+
+    # Another K is learned with the next version; until then nobody is fitted under the old one.
+    home.edit("[figures]", "[hierarchy]\nnum_states = [1]\n\n[figures]")
+    assert stored_hierarchy(home.study) is None
+    home.run(assets=[SHRUNKEN])
+    assert "no hierarchical_fit that serves" in home.stored(SHRUNKEN, "a").reason
+
+
+def test_one_subject_has_no_population_to_learn_from(make_home):
+    home = make_home(a=0)
+    home.add("a")
+    home.run(assets=FEATURES)
+    told = make_population(home)
+    assert "one subject" in told["excluded"]
+    manager = build_io_managers(home.folder)["hierarchies"]
+    assert isinstance(manager.read(home.folder / f"storage/tiny/{NAME}.npz"), Excluded)
+    assert stored_hierarchy(home.study) is None
+
+
+def test_a_study_may_do_without(make_home):
+    home = make_home(a=0)
+    home.edit("[figures]", "[hierarchy]\nenabled = false\n\n[figures]")
+    names = {key.path[-1] for key in home.definitions().resolve_asset_graph().get_all_asset_keys()}
+    assert not names & {NAME, SHRUNKEN, "shrinkage"}
+    assert "fit_tracking" in names
