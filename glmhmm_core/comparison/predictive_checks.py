@@ -6,15 +6,16 @@ it scores; a reference model's mice switch in 91 % of simulated sessions and 83 
 """
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 import polars as pl
 
 from glmhmm_core.comparison.path_statistics import statistics
 from glmhmm_core.comparison.simulated import simulate_many
-from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
-from glmhmm_core.fitting.problem import Problem
+from glmhmm_core.fitting.many import AT_ONCE, posteriors_of_many
+from glmhmm_core.fitting.problem import Posteriors, Problem
 from glmhmm_core.fitting.refit import problem_of
 from glmhmm_core.fitting.result import FitResult
 from glmhmm_core.simulation.feedback import History
@@ -79,18 +80,20 @@ def predictive_checks(
             where="predictive checks",
             remedy="Give at least 20 simulations, and lags of at least 1.",
         )
-    data = _checks(fit.fitted_params, problem_of(fit), lags)
-    simulated = [
-        _checks(fit.fitted_params, made.problem, lags)
-        for made in simulate_many(
-            fit,
-            num_simulations,
-            history=history,
-            transition_history=transition_history,
-            rewarded=rewarded,
-            seed=seed,
-        )
-    ]
+    problem = problem_of(fit)
+    data = _checks(problem, problem.posteriors(fit.fitted_params), lags)
+    data_sets = simulate_many(
+        fit,
+        num_simulations,
+        history=history,
+        transition_history=transition_history,
+        rewarded=rewarded,
+        seed=seed,
+    )
+    simulated: list[_Values] = []
+    while batch := [one.problem for one in islice(data_sets, AT_ONCE)]:
+        decoded = posteriors_of_many(batch, [fit.fitted_params] * len(batch))
+        simulated += [_checks(*pair, lags) for pair in zip(batch, decoded, strict=True)]
     rows = []
     for key, value in data.items():
         values = np.array([one[key] for one in simulated])
@@ -143,10 +146,10 @@ def choice_run_mean(y: np.ndarray, sessions: np.ndarray) -> float:
     return len(y) / runs
 
 
-def _checks(params: Parameters, problem: Problem, lags: Sequence[int]) -> _Values:
+def _checks(problem: Problem, posteriors: Posteriors, lags: Sequence[int]) -> _Values:
     """Every statistic of one data set."""
-    decoded = problem.posteriors(params).smoothed.argmax(1)
-    of_states = statistics(decoded[None], problem.session_index, len(params.initial_probs))
+    decoded = posteriors.smoothed.argmax(1)
+    of_states = statistics(decoded[None], problem.session_index, posteriors.smoothed.shape[1])
     found: _Values = {
         (name, state, None): float(value[0])
         for (name, state), value in of_states.items()

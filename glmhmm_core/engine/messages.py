@@ -156,3 +156,7 @@ def smooth(params: Parameters, lanes: Lanes) -> tuple[Filtered, Smoothed, jax.Ar
     filtered = forward(params.initial_probs, matrix, lik, reset)
     choices = (filtered.predicted[:, :, None] * probs).sum(1)
     return filtered, backward(matrix, lik, reset, jnp.asarray(lanes.link), filtered), choices
+
+
+#: :func:`smooth` of many subjects, everything along a first axis.
+smooth_together = jax.jit(jax.vmap(smooth))

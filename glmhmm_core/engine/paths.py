@@ -46,3 +46,7 @@ def sample_paths(params: Parameters, lanes: Lanes, uniforms: jax.Array) -> jax.A
     end = (last, jnp.ones(num_lanes, bool), matrix[0] if driven else matrix)
     along = (filtered, reset, matrix if driven else None, jnp.asarray(uniforms))
     return jax.lax.scan(back, end, along, reverse=True)[1]
+
+
+#: :func:`sample_paths` of many subjects, everything along a first axis.
+sample_paths_together = jax.jit(jax.vmap(sample_paths))

@@ -37,3 +37,7 @@ def viterbi(params: Parameters, lanes: Lanes) -> jax.Array:
         return jnp.take_along_axis(came_from, state[None], 0)[0], state
 
     return jax.lax.scan(back, last.argmax(0), came_from, reverse=True)[1]
+
+
+#: :func:`viterbi` of many subjects, everything along a first axis.
+viterbi_together = jax.jit(jax.vmap(viterbi))

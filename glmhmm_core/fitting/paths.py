@@ -22,17 +22,32 @@ def posterior_paths(
     InputError
         If there is no path to draw.
     """
+    check_number(num_paths)
+    paths = np.asarray(sample_paths(params, problem.lanes, uniforms_of(problem, num_paths, seed)))
+    return paths[problem.layout.step, :, problem.layout.lane].T.astype(np.int64)
+
+
+def check_number(num_paths: int) -> None:
+    """Refuse to draw no path.
+
+    Raises
+    ------
+    InputError
+    """
     if num_paths < 1:
         raise InputError(
             f"num_paths is {num_paths}",
             where="sampling paths of states",
             remedy="Ask for one path at least; for intervals, for 100.",
         )
+
+
+def uniforms_of(problem: Problem, num_paths: int, seed: int) -> np.ndarray:
+    """Random numbers in 0..1 that paths are made of, in lanes: float64 (steps, N, lanes)."""
     steps, lanes = problem.layout.shape
     uniforms = np.zeros((steps, num_paths, lanes))
     for s in range(len(problem.sessions)):
         rows = np.flatnonzero(problem.session_index == s)
         drawn = np.random.default_rng((seed, s)).random((len(rows), num_paths))
         uniforms[problem.layout.step[rows], :, problem.layout.lane[rows]] = drawn
-    paths = np.asarray(sample_paths(params, problem.lanes, uniforms))
-    return paths[problem.layout.step, :, problem.layout.lane].T.astype(np.int64)
+    return uniforms

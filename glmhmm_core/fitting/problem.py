@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -113,15 +114,26 @@ class Problem:
 
     def posteriors(self, params: Parameters) -> Posteriors:
         """Smooth and predict every trial under ``params``."""
-        step, lane = self.layout.step, self.layout.lane
         filtered, smoothed, choices = smooth(params, self.lanes)
+        return self.in_rows(filtered.predicted, filtered.scale, smoothed.smoothed, choices)
+
+    def in_rows(self, predicted: Any, scale: Any, smoothed: Any, choices: Any) -> Posteriors:
+        """What the engine says of every trial in lanes, in the caller's order.
+
+        Parameters
+        ----------
+        predicted, smoothed, choices : (steps, K or C, lanes)
+        scale : (steps, lanes)
+            See :func:`~glmhmm_core.engine.messages.smooth`.
+        """
+        step, lane = self.layout.step, self.layout.lane
         baseline_first = np.asarray(choices)[step, :, lane]
         order = np.argsort(self.class_order)
         return Posteriors(
-            smoothed=np.asarray(smoothed.smoothed)[step, :, lane],
-            predictive=np.asarray(filtered.predicted)[step, :, lane],
+            smoothed=np.asarray(smoothed)[step, :, lane],
+            predictive=np.asarray(predicted)[step, :, lane],
             choice_probs=baseline_first[:, order],
-            log_likelihood=np.where(self.mask, np.log(np.asarray(filtered.scale)[step, lane]), 0.0),
+            log_likelihood=np.where(self.mask, np.log(np.asarray(scale)[step, lane]), 0.0),
         )
 
     def most_likely_states(self, params: Parameters) -> np.ndarray:
