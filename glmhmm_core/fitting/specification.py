@@ -64,7 +64,7 @@ class Specification:
 
     def free(self, num_states: int) -> Free:
         """Which weights are fitted."""
-        emission, transition = self._fixed(num_states)
+        emission, transition = self.fixed(num_states)
         return Free(
             np.isnan(emission).astype(np.float64),
             np.isnan(transition).astype(np.float64) if self.transition_names else None,
@@ -73,7 +73,7 @@ class Specification:
     def start(self, params: Parameters) -> Parameters:
         """A starting point that obeys the frozen weights and can move everywhere else."""
         k = len(params.initial_probs)
-        emission, transition = self._fixed(k)
+        emission, transition = self.fixed(k)
         driven = params.transition_weights
         if driven is None:
             driven = np.zeros(transition.shape)
@@ -133,7 +133,7 @@ class Specification:
                             remedy=f"Give a finite value for one of {list(names)}.",
                         )
 
-    def _fixed(self, num_states: int) -> tuple[np.ndarray, np.ndarray]:
+    def fixed(self, num_states: int) -> tuple[np.ndarray, np.ndarray]:
         """Frozen values, NaN where free: (K, C-1, M) and (K, K-1, D)."""
         emission = np.full((num_states, self.num_classes - 1, len(self.emission_names)), np.nan)
         shape = (*others(num_states).shape, len(self.transition_names))

@@ -54,6 +54,10 @@ class SoftmaxEmissions(HMMEmissions):
     prior_scale
         Standard deviation of the Gaussian prior on the weights, one number or one per
         regressor; infinity for none.
+    frozen : float64 (K, C-1, M), optional
+        Values that weights are held at, NaN where they are free. Default: all free.
+
+    The inputs may have further columns behind those of the choice.
 
     Raises
     ------
@@ -68,6 +72,7 @@ class SoftmaxEmissions(HMMEmissions):
         num_features: int,
         baseline_class_idx: int = 0,
         prior_scale: float | tuple[float, ...] | np.ndarray = 2.0,
+        frozen: np.ndarray | None = None,
     ) -> None:
         super().__init__()
         scale = np.asarray(prior_scale, dtype=np.float64)
@@ -95,6 +100,10 @@ class SoftmaxEmissions(HMMEmissions):
         self.baseline_class_idx = baseline_class_idx
         self.prior_scale = np.broadcast_to(scale, (num_features,))
         self.precision = jnp.asarray(1.0 / self.prior_scale**2)
+        shape = (num_states, num_classes - 1, num_features)
+        held = np.full(shape, np.nan) if frozen is None else frozen
+        self.free = jnp.asarray(np.isnan(held).astype(np.float64))
+        self._values = jnp.asarray(np.nan_to_num(held))
 
     @property
     def emission_shape(self) -> tuple[int, ...]:
@@ -123,15 +132,15 @@ class SoftmaxEmissions(HMMEmissions):
             shape = (self.num_states, self.num_classes - 1, self.num_features)
             scale = jnp.asarray(np.where(np.isfinite(self.prior_scale), self.prior_scale, 1.0))
             emission_weights = jr.normal(key, shape) * scale[None, None]
-        return ParamsSoftmaxEmissions(weights=emission_weights), self.props()
+        return ParamsSoftmaxEmissions(weights=self._held(emission_weights)), self.props()
 
     def props(self) -> ParamsSoftmaxEmissions:
         """Properties of the parameters: unconstrained and trained."""
         return ParamsSoftmaxEmissions(weights=ParameterProperties())
 
     def logits(self, weights: jax.Array, inputs: jax.Array) -> jax.Array:
-        """Logits of every class, weights (..., C-1, M) and inputs (M,) -> (..., C)."""
-        free = weights @ inputs
+        """Logits of every class, weights (..., C-1, M) and inputs (M or more,) -> (..., C)."""
+        free = weights @ inputs[: self.num_features]
         zero = jnp.zeros((*free.shape[:-1], 1), dtype=free.dtype)
         before, after = jnp.split(free, [self.baseline_class_idx], axis=-1)
         return jnp.concatenate([before, zero, after], axis=-1)
@@ -140,11 +149,12 @@ class SoftmaxEmissions(HMMEmissions):
         self, params: ParamsSoftmaxEmissions, state: jax.Array, inputs: jax.Array
     ) -> ChoiceDistribution:
         """Law of the choice in one state, given the trial's inputs (M,)."""
-        return ChoiceDistribution(logits=self.logits(params.weights[state], inputs))
+        return ChoiceDistribution(logits=self.logits(self._held(params.weights)[state], inputs))
 
     def log_prior(self, params: ParamsSoftmaxEmissions) -> jax.Array:
-        """Normalised log density of the prior, nats; 0 where the scale is infinite."""
-        return gaussian_log_density(params.weights, self.precision)
+        """Normalised log density of the prior, nats; 0 where the scale is infinite or frozen."""
+        precision = self.precision[None, None] * self.free
+        return gaussian_log_density(self._held(params.weights), precision)
 
     def initialize_m_step_state(
         self, params: ParamsSoftmaxEmissions, props: ParamsSoftmaxEmissions
@@ -170,12 +180,17 @@ class SoftmaxEmissions(HMMEmissions):
             responsibility = probs.reshape(-1, self.num_states).T * made[None]
             others = [c for c in range(self.num_classes) if c != self.baseline_class_idx]
             one_hot = (choices[:, None] == jnp.array(others)[None]).astype(probs.dtype)
-            weights = jax.vmap(maximize_emissions, in_axes=(0, 0, None, None, None))(
-                params.weights,
+            weights = jax.vmap(maximize_emissions, in_axes=(0, 0, None, None, None, 0))(
+                self._held(params.weights),
                 responsibility,
                 one_hot,
-                inputs.reshape(-1, self.num_features),
+                inputs.reshape(-1, inputs.shape[-1])[:, : self.num_features],
                 self.precision,
+                self.free,
             )
             params = params._replace(weights=weights)
         return params, m_step_state
+
+    def _held(self, weights: jax.Array) -> jax.Array:
+        """Weights with the frozen ones at their values, so that no gradient moves these."""
+        return jnp.where(self.free > 0, jnp.asarray(weights), self._values)

@@ -24,6 +24,7 @@ def maximize_emissions(
     y: jax.Array,
     X: jax.Array,
     precision: jax.Array,
+    free: jax.Array,
 ) -> jax.Array:
     """Weights of one state that maximise its expected log-likelihood plus log prior.
 
@@ -39,6 +40,8 @@ def maximize_emissions(
         Regressors.
     precision : float64 (M,)
         One over the variance of each regressor's Gaussian prior, 0 for none.
+    free : float64 (C-1, M)
+        1 for the weights that are fitted, 0 for those that stay as they are.
 
     Returns
     -------
@@ -57,11 +60,13 @@ def maximize_emissions(
     def newton(w: jax.Array) -> tuple[jax.Array, jax.Array]:
         logits = X @ w.T
         p = jax.nn.softmax(jnp.pad(logits, ((0, 0), (1, 0))), axis=1)[:, 1:]
-        gradient = (responsibility[:, None] * (y - p)).T @ X - precision * w
+        gradient = free * ((responsibility[:, None] * (y - p)).T @ X - precision * w)
         spread = jax.vmap(jnp.diag)(p) - p[:, :, None] * p[:, None, :]
         curvature = jnp.einsum("t,tab,tm,tn->ambn", responsibility, spread, X, X)
         curvature = curvature.reshape(rows * num_features, -1) + jnp.diag(jnp.tile(precision, rows))
         # Keeps a direction that neither data nor prior inform solvable; there the gradient is 0.
+        fitted = free.ravel()
+        curvature = curvature * fitted[:, None] * fitted[None] + jnp.diag(1 - fitted)
         ridge = 1e-12 * (1.0 + jnp.trace(curvature))
         step = jnp.linalg.solve(curvature + ridge * jnp.eye(len(curvature)), gradient.ravel())
         return step.reshape(w.shape), step @ gradient.ravel()

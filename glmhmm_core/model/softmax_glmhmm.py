@@ -15,6 +15,7 @@ from dynamax.hidden_markov_model.models.transitions import ParamsStandardHMMTran
 
 from glmhmm_core.engine.parameters import Array, Parameters
 from glmhmm_core.errors import InputError
+from glmhmm_core.model.driven import DrivenTransitions, ParamsDrivenTransitions
 from glmhmm_core.model.emissions import NO_CHOICE, ParamsSoftmaxEmissions, SoftmaxEmissions
 from glmhmm_core.model.initial import FlatInitialState
 from glmhmm_core.model.transitions import StickyTransitions
@@ -27,7 +28,7 @@ class ParamsSoftmaxGLMHMM(NamedTuple):
     """Parameters of a :class:`SoftmaxGLMHMM`, or their properties, in Dynamax's form."""
 
     initial: ParamsStandardHMMInitialState
-    transitions: ParamsStandardHMMTransitions
+    transitions: ParamsStandardHMMTransitions | ParamsDrivenTransitions
     emissions: ParamsSoftmaxEmissions
 
 
@@ -38,10 +39,12 @@ class SoftmaxGLMHMM(HMM):
         z_1 \sim \mathrm{Cat}(\pi), \quad z_t \mid z_{t-1} \sim \mathrm{Cat}(A_{z_{t-1}}), \quad
         y_t \mid z_t, x_t \sim \mathrm{softmax}(W_{z_t} x_t)
 
-    with :math:`W_k x` zero for the baseline class. The inputs carry the intercept: a column of
-    ones. Dynamax's own methods work on it: ``fit_em`` (exact M-steps: the MAP objective never
-    falls), ``fit_sgd``, ``smoother``, ``filter``, ``most_likely_states``, ``marginal_log_prob``,
-    ``sample`` (open loop: inputs as given) and ``log_prob``.
+    with :math:`W_k x` zero for the baseline class. With transition inputs :math:`u_t`, the last
+    columns of the inputs, :math:`A` is :math:`A(u_t)` of the trial that is gone to: the log-odds
+    of leaving a state for each other over staying are linear in them. The inputs carry the
+    intercept: a column of ones. Dynamax's own methods work on it: ``fit_em`` (exact M-steps: the
+    MAP objective never falls), ``fit_sgd``, ``smoother``, ``filter``, ``most_likely_states``,
+    ``marginal_log_prob``, ``sample`` (open loop: inputs as given) and ``log_prob``.
 
     A choice of -1 is a trial without one: its state is inferred from its neighbours, and the
     M-step does not see it. Every sequence of a batch is a session of its own; shorter sessions
@@ -59,7 +62,18 @@ class SoftmaxGLMHMM(HMM):
         regressor; infinity for none.
     transition_concentration, stickiness
         Dirichlet prior of each transition row: concentration of every entry, and what is added
-        to it on the diagonal. 1 and 0 mean no prior.
+        to it on the diagonal. 1 and 0 mean no prior. With transition inputs it is the prior of
+        the matrix where these are 0.
+    num_transition_features
+        D; the inputs have so many columns more, behind the M of the choice. 0 for a constant
+        chain.
+    transition_prior_scale
+        Standard deviation of the Gaussian prior on the weights of the transition inputs, one
+        number or one per input; infinity for none.
+    frozen_emissions : float64 (K, C-1, M), optional
+        Values that weights are held at, NaN where they are free. Default: all free.
+    frozen_transitions : float64 (K, K-1, D), optional
+        The same of the transition inputs' weights.
 
     Raises
     ------
@@ -88,39 +102,47 @@ class SoftmaxGLMHMM(HMM):
         emission_prior_scale: float | tuple[float, ...] | np.ndarray = 2.0,
         transition_concentration: float = 2.0,
         stickiness: float = 0.0,
+        num_transition_features: int = 0,
+        transition_prior_scale: float | tuple[float, ...] | np.ndarray = 2.0,
+        frozen_emissions: np.ndarray | None = None,
+        frozen_transitions: np.ndarray | None = None,
     ) -> None:
         emissions = SoftmaxEmissions(
-            num_states, num_classes, num_features, baseline_class_idx, emission_prior_scale
-        )
-        super().__init__(
             num_states,
-            FlatInitialState(num_states),
-            StickyTransitions(num_states, transition_concentration, stickiness),
-            emissions,
+            num_classes,
+            num_features,
+            baseline_class_idx,
+            emission_prior_scale,
+            frozen_emissions,
         )
+        transitions: StickyTransitions | DrivenTransitions = StickyTransitions(
+            num_states, transition_concentration, stickiness
+        )
+        if num_transition_features:
+            transitions = DrivenTransitions(
+                num_states,
+                num_transition_features,
+                transition_concentration,
+                stickiness,
+                transition_prior_scale,
+                frozen_transitions,
+            )
+        super().__init__(num_states, FlatInitialState(num_states), transitions, emissions)
+        self.num_transition_features = num_transition_features
         self.num_classes = num_classes
         self.num_features = num_features
         self.baseline_class_idx = baseline_class_idx
 
     @classmethod
     def from_fit(cls, fit: "FitResult") -> "SoftmaxGLMHMM":
-        """Model with the shape and the priors of a fit.
+        """Model with the shape, the priors and the frozen weights of a fit.
 
         Parameters live outside of Dynamax models: those of the fit are
-        ``model.params_from(fit.fitted_params)``.
-
-        Raises
-        ------
-        InputError
-            If the fit has transition regressors or frozen weights, which this model has not.
+        ``model.params_from(fit.fitted_params)``; its inputs are ``np.hstack([fit.X, fit.U])``.
         """
         model = fit.specification
-        if model.transition_names or model.frozen_emissions or model.frozen_transitions:
-            raise InputError(
-                "the fit has transition regressors or frozen weights",
-                where="SoftmaxGLMHMM.from_fit",
-                remedy="Use the posteriors and choice probabilities that the fit carries.",
-            )
+        driven = len(model.transition_names) if fit.num_states > 1 else 0
+        emission, transition = model.fixed(fit.num_states)
         return cls(
             fit.num_states,
             model.num_classes,
@@ -129,12 +151,16 @@ class SoftmaxGLMHMM(HMM):
             emission_prior_scale=model.emission_scale,
             transition_concentration=fit.settings.transition_concentration,
             stickiness=fit.settings.stickiness,
+            num_transition_features=driven,
+            transition_prior_scale=model.transition_scale if driven else 2.0,
+            frozen_emissions=emission,
+            frozen_transitions=transition if driven else None,
         )
 
     @property
     def inputs_shape(self) -> tuple[int, ...]:
-        """Shape of one trial's inputs."""
-        return (self.num_features,)
+        """Shape of one trial's inputs: those of the choice, then those of the transition."""
+        return (self.num_features + self.num_transition_features,)
 
     @property
     def props(self) -> ParamsSoftmaxGLMHMM:
@@ -152,6 +178,7 @@ class SoftmaxGLMHMM(HMM):
         initial_probs: Array | None = None,
         transition_matrix: Array | None = None,
         emission_weights: Array | None = None,
+        transition_weights: Array | None = None,
     ) -> tuple[ParamsSoftmaxGLMHMM, ParamsSoftmaxGLMHMM]:
         """Parameters and their properties; what is not given is drawn from the prior.
 
@@ -161,20 +188,22 @@ class SoftmaxGLMHMM(HMM):
             Random key, needed where something is to be drawn.
         method
             ``"prior"``.
-        initial_probs, transition_matrix, emission_weights
-            (K,), (K, K) and (K, C-1, M), each optional.
+        initial_probs, transition_matrix, emission_weights, transition_weights
+            (K,), (K, K), (K, C-1, M) and (K, K-1, D), each optional. Frozen weights are put at
+            their values.
         """
         keys = [None] * 3 if key is None else jr.split(key, 3)
-        given = [
+        first, matrix, weights, driven = (
             None if a is None else jnp.asarray(a)
-            for a in (initial_probs, transition_matrix, emission_weights)
-        ]
-        parts = (self.initial_component, self.transition_component, self.emission_component)
-        params = [
-            part.initialize(k, method, value)[0]
-            for part, k, value in zip(parts, keys, given, strict=True)
-        ]
-        return ParamsSoftmaxGLMHMM(*params), self.props
+            for a in (initial_probs, transition_matrix, emission_weights, transition_weights)
+        )
+        chain = (matrix, driven) if self.num_transition_features else (matrix,)
+        params = ParamsSoftmaxGLMHMM(
+            self.initial_component.initialize(keys[0], method, first)[0],
+            self.transition_component.initialize(keys[1], method, *chain)[0],
+            self.emission_component.initialize(keys[2], method, weights)[0],
+        )
+        return params, self.props
 
     def params_from(self, parameters: Parameters) -> ParamsSoftmaxGLMHMM:
         """Parameters in Dynamax's form, for this model's methods."""
@@ -182,6 +211,7 @@ class SoftmaxGLMHMM(HMM):
             initial_probs=parameters.initial_probs,
             transition_matrix=parameters.transition_matrix,
             emission_weights=parameters.emission_weights,
+            transition_weights=parameters.transition_weights,
         )[0]
 
     def parameters_of(self, params: ParamsSoftmaxGLMHMM) -> Parameters:
@@ -190,6 +220,7 @@ class SoftmaxGLMHMM(HMM):
             np.asarray(params.initial.probs),
             np.asarray(params.transitions.transition_matrix),
             np.asarray(params.emissions.weights),
+            np.asarray(params.transitions.weights) if self.num_transition_features else None,
         )
 
     def fit_em(
@@ -212,11 +243,12 @@ class SoftmaxGLMHMM(HMM):
 
     def _check(self, emissions: Any, inputs: Any) -> None:
         """Refuse choices and inputs that no softmax can use; inside jit and vmap, shapes alone."""
-        if inputs is None or np.shape(inputs) != (*np.shape(emissions), self.num_features):
+        columns = self.inputs_shape[0]
+        if inputs is None or np.shape(inputs) != (*np.shape(emissions), columns):
             raise InputError(
                 f"choices {np.shape(emissions)} and inputs {np.shape(inputs)}",
                 where="SoftmaxGLMHMM",
-                remedy=f"Give inputs as the choices with {self.num_features} columns behind.",
+                remedy=f"Give inputs as the choices with {columns} columns behind.",
             )
         if isinstance(emissions, jax.core.Tracer) or isinstance(inputs, jax.core.Tracer):
             return

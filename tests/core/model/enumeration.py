@@ -39,14 +39,30 @@ def class_log_probs(weights, X, baseline):
     return logits - logsumexp(logits, axis=2, keepdims=True)
 
 
-def _path_log_probs(params, X, y, baseline):
+def matrices_of(params, U):
+    """Transitions into every trial, (T, K, K), from the log-odds of leaving over staying."""
+    K = len(params.initial_probs)
+    found = np.empty((len(U), K, K))
+    for t, u in enumerate(U):
+        for i in range(K):
+            odds = params.transition_matrix[i] / params.transition_matrix[i, i]
+            others = [j for j in range(K) if j != i]
+            odds[others] *= np.exp(params.transition_weights[i] @ u)
+            found[t, i] = odds / odds.sum()
+    return found
+
+
+def _path_log_probs(params, X, y, baseline, U):
     K, T = len(params.initial_probs), len(y)
+    matrices = np.broadcast_to(params.transition_matrix, (T, K, K))
+    if U is not None:
+        matrices = matrices_of(params, U)
     by_class = class_log_probs(params.emission_weights, X, baseline)
     paths = np.array(list(product(range(K), repeat=T)))
     log_p = np.log(params.initial_probs)[paths[:, 0]]
     for t in range(T):
         if t > 0:
-            log_p = log_p + np.log(params.transition_matrix)[paths[:, t - 1], paths[:, t]]
+            log_p = log_p + np.log(matrices[t])[paths[:, t - 1], paths[:, t]]
         if y[t] >= 0:
             log_p = log_p + by_class[t, paths[:, t], y[t]]
     return paths, log_p
@@ -57,9 +73,9 @@ def _marginals(paths, log_p, K):
     return np.stack([[p[paths[:, t] == k].sum() for k in range(K)] for t in range(paths.shape[1])])
 
 
-def enumerate_paths(params, X, y, baseline=0) -> Enumerated:
+def enumerate_paths(params, X, y, baseline=0, U=None) -> Enumerated:
     K, T = len(params.initial_probs), len(y)
-    paths, log_p = _path_log_probs(params, X, y, baseline)
+    paths, log_p = _path_log_probs(params, X, y, baseline, U)
     p = np.exp(log_p - logsumexp(log_p))
     transitions = np.zeros((K, K))
     for path, weight in zip(paths, p, strict=True):
@@ -67,9 +83,9 @@ def enumerate_paths(params, X, y, baseline=0) -> Enumerated:
     filtered, predicted = np.empty((T, K)), np.empty((T, K))
     for t in range(T):
         known = y[: t + 1].copy()
-        filtered[t] = _marginals(*_path_log_probs(params, X[: t + 1], known, baseline), K)[-1]
+        filtered[t] = _marginals(*_path_log_probs(params, X[: t + 1], known, baseline, U), K)[-1]
         known[-1] = -1
-        predicted[t] = _marginals(*_path_log_probs(params, X[: t + 1], known, baseline), K)[-1]
+        predicted[t] = _marginals(*_path_log_probs(params, X[: t + 1], known, baseline, U), K)[-1]
     return Enumerated(
         float(logsumexp(log_p)),
         _marginals(paths, log_p, K),

@@ -311,19 +311,6 @@ def test_what_a_fit_says_is_what_its_model_computes():
         np.testing.assert_allclose(here, there, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "beyond",
-    [
-        {"frozen_emissions": {0: {"a": 0.5}}},
-        {"transition_names": ("u",), "transition_scale": np.ones(1)},
-    ],
-)
-def test_a_fit_beyond_this_model_is_refused(beyond):
-    case, X, _ = draw_case(2, 3, 4)
-    with pytest.raises(InputError, match="frozen weights"):
-        SoftmaxGLMHMM.from_fit(fitted(case, X, **beyond))
-
-
 def test_drawn_parameters_are_reproducible_and_spread_as_the_prior():
     model = SoftmaxGLMHMM(2, 2, 3, emission_prior_scale=(10.0, 0.1, np.inf))
     draws = [model.initialize(jr.key(i))[0] for i in range(200)]
