@@ -32,6 +32,7 @@ from glmhmm_assets.defs.hierarchy import (
 )
 from glmhmm_assets.defs.ingest import build_cleaned_sessions, build_raw_sessions
 from glmhmm_assets.defs.population import build_population_fit
+from glmhmm_assets.defs.session_kinds import build_session_fits
 from glmhmm_assets.defs.tables import build_tables
 from glmhmm_assets.defs.tracking import build_cohort_tracking, build_fit_tracking
 from glmhmm_assets.defs.validity import build_cohort_checks, build_validity
@@ -56,6 +57,7 @@ def subject_assets(study: Study) -> list[dg.AssetsDefinition]:
         *build_driven(study),
         *build_comparison(study),
         *build_validity(study),
+        build_session_fits(study),
         build_fit_tracking(study),
     ]
 

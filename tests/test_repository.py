@@ -109,3 +109,10 @@ def test_the_readme_names_commands_that_exist():
     assert set(re.findall(r"[`\n]make (\w+)", readme)) <= targets
     for path in re.findall(r'(?:src="|\]\()(docs/[^")]+)', readme):
         assert (ROOT / path).exists()
+
+
+def test_the_guards_name_tests_that_exist():
+    there = "\n".join(file.read_text() for file in ROOT.glob("tests/**/test_*.py"))
+    named = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "guards.md").read_text())
+    assert len(named) > 60
+    assert [name for name in named if f"def {name}(" not in there] == []

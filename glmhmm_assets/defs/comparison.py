@@ -28,11 +28,21 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
     """Build the per-subject assets of comparison and of standard errors."""
     common = subject_asset(study, kinds={"jax", "parquet"}, rooms=ROOMS)
 
-    @dg.asset(**common, io_manager_key="tables", ins=driven_input(study))
+    @dg.asset(
+        **common,
+        io_manager_key="tables",
+        ins=driven_input(study)
+        | {
+            "session_fits": dg.AssetIn(
+                [study.name, "session_fits"], metadata={"allow_missing_partitions": True}
+            )
+        },
+    )
     def model_comparison(
         context: dg.AssetExecutionContext,
         subject_fits: dict,
         design_tensors: dict,
+        session_fits: dict,
         **driven: dict,
     ) -> dict:
         """GLM, lapse GLMs and GLM-HMMs side by side, one row each, scored on the same folds.
@@ -40,11 +50,16 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
         A GLM-HMM that predicts held-out choices no better than a GLM with lapses has found no
         strategies. Gains are over the GLM, paired by fold.
         """
+        import polars as pl
+
         use_compilation_cache(study)
 
         def table(subject: str) -> "pl.DataFrame":
             more = driven.get(DRIVEN, {}).get(subject)
             models = compare(study, subject_fits[subject], design_tensors[subject], more)
+            of_kinds = session_fits.get(subject)
+            if isinstance(of_kinds, pl.DataFrame):
+                models = pl.concat([models, of_kinds])
             show(context, subject, best_models(models))
             return models
 

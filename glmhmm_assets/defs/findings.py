@@ -91,6 +91,7 @@ TABLES: "dict[str, Callable[[pl.DataFrame], Mapping[str, float | None]]]" = {
     "state_accuracy": lambda _: {},
     "transition_weight_table": of_transition_weights,
     "state_matches": of_matches,
+    "session_kinds": lambda _: {},
 }
 
 

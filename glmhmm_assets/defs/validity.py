@@ -45,7 +45,7 @@ def build_validity(study: Study) -> list[dg.AssetsDefinition]:
 
         def check(subject: str) -> "pl.DataFrame":
             fits = subject_fits[subject]
-            given = _closed_loop(study, fits, cleaned_sessions[subject])
+            given = closed_loop(study, fits, cleaned_sessions[subject])
             table = predictive_checks(
                 shown_fit(study, fits),
                 **given,
@@ -89,7 +89,7 @@ def build_validity(study: Study) -> list[dg.AssetsDefinition]:
             fit = shown_fit(study, fits)
             recovered = recover(
                 fit,
-                **_closed_loop(study, fits, cleaned_sessions[subject]),
+                **closed_loop(study, fits, cleaned_sessions[subject]),
                 num_simulations=study.checks.recoveries,
                 n_restarts=study.checks.recovery_restarts,
                 seed=study.model.seed,
@@ -217,7 +217,7 @@ def build_cohort_checks(study: Study) -> dg.AssetsDefinition:
     return cohort_checks
 
 
-def _closed_loop(study: Study, fits: "SubjectFits", cleaned: "pl.DataFrame") -> dict[str, Any]:
+def closed_loop(study: Study, fits: "SubjectFits", cleaned: "pl.DataFrame") -> dict[str, Any]:
     """What it takes to simulate a fit with its choices and outcomes fed back."""
     from glmhmm_core.simulation.feedback import history_of, transition_history_of
     from glmhmm_core.tables.trials import chain_rows

@@ -62,7 +62,8 @@ class BaselineFit(Generic[Params]):
     ----------
     model
         Name: ``glm``, ``lapse_class_1``, ``lapse_class``, ``lapse_history``,
-        ``lapse_history_conditioned``, ``private_alternative``, ``drifting_weights``.
+        ``lapse_history_conditioned``, ``private_alternative``, ``drifting_weights``,
+        ``glmhmm_sessions``.
     fitted_params
         Parameters of the best start.
     names
@@ -87,6 +88,8 @@ class BaselineFit(Generic[Params]):
         One entry per split of sessions.
     remarks
         What the fit should be read with, one sentence each.
+    num_states
+        1 of models without states.
     """
 
     model: str
@@ -106,6 +109,7 @@ class BaselineFit(Generic[Params]):
     converged: bool
     cv_metrics: tuple[BaselineFold[Params], ...] = ()
     remarks: tuple[str, ...] = ()
+    num_states: int = 1
 
     @property
     def num_classes(self) -> int:

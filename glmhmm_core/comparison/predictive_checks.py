@@ -6,6 +6,7 @@ it scores; a reference model's mice switch in 91 % of simulated sessions and 83 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -13,6 +14,8 @@ import polars as pl
 
 from glmhmm_core.comparison.path_statistics import statistics
 from glmhmm_core.comparison.simulated import simulate_many
+from glmhmm_core.engine.parameters import Parameters
+from glmhmm_core.engine.session_kinds import SessionKinds, as_one_chain
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.many import AT_ONCE, posteriors_of_many
 from glmhmm_core.fitting.problem import Posteriors, Problem
@@ -44,6 +47,7 @@ def predictive_checks(
     history: History,
     transition_history: History | None = None,
     rewarded: np.ndarray | None = None,
+    kinds: SessionKinds | None = None,
     num_simulations: int = 100,
     lags: Sequence[int] = LAGS,
     seed: int = 0,
@@ -61,6 +65,8 @@ def predictive_checks(
         Its parameters are taken as they are; how well they are known is not part of it.
     history, transition_history, rewarded
         As for :func:`~glmhmm_core.comparison.simulated.simulate_fit`.
+    kinds
+        Put sessions of several kinds in place of the fit's chain and weights.
     num_simulations
         Simulated data sets, at least 20.
     lags
@@ -80,8 +86,11 @@ def predictive_checks(
             where="predictive checks",
             remedy="Give at least 20 simulations, and lags of at least 1.",
         )
-    problem = problem_of(fit)
-    data = _checks(problem, problem.posteriors(fit.fitted_params), lags)
+    if kinds is not None:
+        chain = Parameters(*(np.asarray(field) for field in as_one_chain(kinds)[:3]))
+        fit = replace(fit, fitted_params=chain)
+    k, problem = fit.num_states, problem_of(fit)
+    data = _checks(problem, problem.posteriors(fit.fitted_params), k, lags)
     data_sets = simulate_many(
         fit,
         num_simulations,
@@ -93,7 +102,7 @@ def predictive_checks(
     simulated: list[_Values] = []
     while batch := [one.problem for one in islice(data_sets, AT_ONCE)]:
         decoded = posteriors_of_many(batch, [fit.fitted_params] * len(batch))
-        simulated += [_checks(*pair, lags) for pair in zip(batch, decoded, strict=True)]
+        simulated += [_checks(*pair, k, lags) for pair in zip(batch, decoded, strict=True)]
     rows = []
     for key, value in data.items():
         values = np.array([one[key] for one in simulated])
@@ -146,10 +155,12 @@ def choice_run_mean(y: np.ndarray, sessions: np.ndarray) -> float:
     return len(y) / runs
 
 
-def _checks(problem: Problem, posteriors: Posteriors, lags: Sequence[int]) -> _Values:
-    """Every statistic of one data set."""
-    decoded = posteriors.smoothed.argmax(1)
-    of_states = statistics(decoded[None], problem.session_index, posteriors.smoothed.shape[1])
+def _checks(
+    problem: Problem, posteriors: Posteriors, num_states: int, lags: Sequence[int]
+) -> _Values:
+    """Every statistic of one data set; a state is the same in every kind of session."""
+    smoothed = posteriors.smoothed.reshape(len(problem.y), -1, num_states).sum(1)
+    of_states = statistics(smoothed.argmax(1)[None], problem.session_index, num_states)
     found: _Values = {
         (name, state, None): float(value[0])
         for (name, state), value in of_states.items()

@@ -118,8 +118,8 @@ def contract(a: jax.Array, b: jax.Array) -> jax.Array:
     return jax.lax.scan(add, jnp.zeros((rows, b.shape[1], lanes)), along)[0].sum(2)
 
 
-class _Sums(NamedTuple):
-    """What a block of lanes adds to the E-step."""
+class Sums(NamedTuple):
+    """What some lanes add to the E-step."""
 
     log_likelihood: jax.Array
     initial_counts: jax.Array  # (K,)
@@ -133,11 +133,7 @@ def expect(params: Parameters, data: Data, prior: Prior, free: Free) -> Expectat
     """E-step of one subject at ``params``."""
     weights = jnp.asarray(params.emission_weights)
     num_states = weights.shape[0]
-    if data.lanes.reset.shape[0] == 1:
-        sums = _sums(params, *jax.tree.map(lambda field: field[0], data))
-    else:
-        parts = jax.lax.map(lambda block: _sums(params, *block), data)
-        sums = jax.tree.map(lambda part: part.sum(0), parts)
+    sums = expected_sums(params, data)
 
     precision = jnp.broadcast_to(jnp.asarray(prior.emission_precision), weights.shape)
     flat = precision.reshape(num_states, -1)
@@ -156,7 +152,15 @@ def expect(params: Parameters, data: Data, prior: Prior, free: Free) -> Expectat
     )
 
 
-def _sums(params: Parameters, lanes: Lanes, products: jax.Array) -> _Sums:
+def expected_sums(params: Parameters, data: Data) -> Sums:
+    """Log-likelihood and expected statistics at ``params``, without the priors."""
+    if data.lanes.reset.shape[0] == 1:
+        return _sums(params, *jax.tree.map(lambda field: field[0], data))
+    parts = jax.lax.map(lambda block: _sums(params, *block), data)
+    return jax.tree.map(lambda part: part.sum(0), parts)
+
+
+def _sums(params: Parameters, lanes: Lanes, products: jax.Array) -> Sums:
     weights = jnp.asarray(params.emission_weights)
     num_states, rows, num_features = weights.shape
     probs = None if rows == 1 else choice_probs(weights, lanes.X)
@@ -192,7 +196,7 @@ def _sums(params: Parameters, lanes: Lanes, products: jax.Array) -> _Sums:
         driven = driven_sums(xi, matrix[1:], lanes.U[1:])
         counts = xi.sum((0, 3))
     blocks = [contract(variance, products) for variance in variances]
-    return _Sums(
+    return Sums(
         log_likelihood=jnp.log(filtered.scale).sum(),
         initial_counts=(smoothed.smoothed * lanes.start[:, None]).sum((0, 2)),
         transition_counts=counts,
@@ -202,7 +206,7 @@ def _sums(params: Parameters, lanes: Lanes, products: jax.Array) -> _Sums:
     )
 
 
-def _chain_step(params: Parameters, prior: Prior, free: Free, sums: _Sums) -> ChainStep:
+def _chain_step(params: Parameters, prior: Prior, free: Free, sums: Sums) -> ChainStep:
     prior_counts = jnp.asarray(prior.transition_counts)
     if sums.driven is None:
         counts = sums.transition_counts + prior_counts

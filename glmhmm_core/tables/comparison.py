@@ -48,10 +48,18 @@ def comparison_table(
     InputError
         If another model's folds hold out other sessions than the GLM-HMMs'.
     """
+    return _table(fits, [*fits.fits, *others])
+
+
+def baseline_row(fits: SubjectFits, baseline: BaselineFit[Any]) -> pl.DataFrame:
+    """The row of another model alone, as :func:`comparison_table` has it."""
+    return _table(fits, [baseline])
+
+
+def _table(fits: SubjectFits, models: Sequence[FitResult | BaselineFit[Any]]) -> pl.DataFrame:
     glm = next((fit for fit in fits.fits if fit.num_states == 1), None)
     held_out = [fold.test_session_ids for fold in fits.fits[0].cv_metrics]
     rows = []
-    models: list[FitResult | BaselineFit[Any]] = [*fits.fits, *others]
     for model in models:
         if [fold.test_session_ids for fold in model.cv_metrics] != held_out:
             raise InputError(
@@ -79,7 +87,7 @@ def _row(model: FitResult | BaselineFit[Any]) -> dict[str, Any]:
     if isinstance(model, BaselineFit):
         return {
             **common,
-            "num_states": 1,
+            "num_states": model.num_states,
             "num_parameters": model.num_parameters,
             "bits_per_trial": model.bits_per_trial,
             "aic": model.aic,

@@ -19,14 +19,15 @@ def test_every_subject_gets_all_models_and_errors(make_home):
     # A subject that cannot be used stays left out, with its reason.
     path = home.write("b", 1)
     path.write_text(path.read_text().replace(",1,", ",7,"))
-    made = home.run(assets=[*FITS, "model_comparison", "parameter_errors"])
+    judged = ["session_fits", "session_kinds", "model_comparison", "parameter_errors"]
+    made = home.run(assets=[*FITS, *judged])
     facts = home.metadata(made, "model_comparison")
     assert "excluded" in facts["b"]
     assert isinstance(home.stored("parameter_errors", "b"), Excluded)
 
     table, fits = home.stored("model_comparison", "a"), home.stored("subject_fits", "a")
     lapses = ["lapse_class_1", "lapse_class", "lapse_history", "lapse_history_conditioned"]
-    assert table["model"].to_list() == ["glm", "glmhmm", *lapses]
+    assert table["model"].to_list() == ["glm", "glmhmm", *lapses, "glmhmm_sessions"]
     assert table["converged"].dtype == pl.Boolean
     glm, two = table.row(0, named=True), table.row(1, named=True)
     assert glm["gain_over_glm"] is None
@@ -36,6 +37,17 @@ def test_every_subject_gets_all_models_and_errors(make_home):
     # Lapses can only add to what a GLM explains of the choices it was fitted to.
     nested = table.filter(pl.col("model").is_in(["lapse_class_1", "lapse_class"]))
     assert nested["num_parameters"].to_list() == [glm["num_parameters"] + n for n in (1, 2)]
+
+    # Sessions of two kinds: gains by session add up to the difference of the two rows.
+    kinds, sessions = table.row(-1, named=True), home.stored("session_kinds", "a")
+    assert kinds["num_states"] == 2
+    assert kinds["num_parameters"] == two["num_parameters"] + 1 + 1 + 2
+    more = (kinds["heldout_bits_per_trial"] - two["heldout_bits_per_trial"]) * np.log(2)
+    assert sessions["heldout_gain"].sum() == pytest.approx(more * sessions["num_choices"].sum())
+    np.testing.assert_allclose(sessions["p_kind_0"] + sessions["p_kind_1"], 1)
+    told = home.metadata(made, "session_fits")
+    assert told["a"]["heldout_gain_over_plain"] == pytest.approx(more / np.log(2))
+    assert "excluded" in told["b"]
 
     errors = home.stored("parameter_errors", "a")
     assert len(errors) == 4 + 4 + 2 + 1  # weights, transitions and the first state, freely

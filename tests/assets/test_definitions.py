@@ -32,6 +32,8 @@ PER_SUBJECT = {
     "state_accuracy",
     "shrunken_fits",
     "state_matches",
+    "session_fits",
+    "session_kinds",
     "fit_tracking",
 }
 COHORT = {"cohort_summary", "cohort_figures", "state_choice", "cohort_checks", "cohort_tracking"}
