@@ -106,7 +106,8 @@ class Home:
         costly = {"model_comparison", "parameter_errors", "predictive_checks"}
         costly |= {"parameter_recovery", "state_paths", "state_accuracy"}
         costly |= {"shrunken_fits", "state_matches"}
-        costly |= {"session_fits", "session_kinds"}
+        if "model_comparison" not in also:  # which asks for them, though they may not be there
+            costly |= {"session_fits", "session_kinds"}
         left_out |= costly - set(also)
         return [a for a in built if (keys[a] & set(names) if names else not keys[a] & left_out)]
 
