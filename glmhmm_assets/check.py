@@ -10,9 +10,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from glmhmm_assets.resources.session_files import clean_sessions, scan_sessions
+from glmhmm_assets.resources.session_files import (
+    clean_sessions,
+    refused_subjects,
+    scan_sessions,
+)
 from glmhmm_assets.study import Study
 from glmhmm_core.errors import InputError
+
+#: Rows of the report that are told for each rule.
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,9 @@ def check_study(study: Study, tell: Callable[[str], None]) -> Check:
         If the study's folder or its task cannot be used.
     """
     found = scan_sessions(study)
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, object]] = [
+        {"subject": subject, "left_out": why} for subject, why in refused_subjects(found).items()
+    ]
     reports = [found.report]
     for subject in found.subjects:
         tell(subject)
@@ -117,17 +126,20 @@ def render(check: Check) -> Group:
             pl.col("subject").n_unique().alias("subjects"),
             pl.len().alias("times"),
             pl.col("n_trials").sum().alias("trials"),
-            pl.col("reason").first(),
+            pl.struct("subject", "session", "reason").head(SHOWN).alias("rows"),
         )
         .sort("level", "times", descending=[False, True])
     )
     if by_rule.height:
         parts.append(Text("\nDropped or altered:"))
-    for level, rule, subjects, times, trials, reason in by_rule.iter_rows():
+    for level, rule, subjects, times, trials, rows in by_rule.iter_rows():
         parts.append(
             Text(f"  {rule} ({level}): {times} times, {subjects} subjects, {trials} trials")
         )
-        parts.append(Padding(Text(f"for instance: {reason}", style="dim"), (0, 0, 0, 6)))
+        told = [": ".join(filter(None, row.values())) for row in rows]
+        if times > SHOWN:
+            told.append(f"and {times - SHOWN} more: --report FILE writes them all")
+        parts += [Padding(Text(line, style="dim"), (0, 0, 0, 6)) for line in told]
     return Group(*parts)
 
 

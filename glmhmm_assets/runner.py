@@ -25,7 +25,7 @@ from glmhmm_assets.following import follow
 from glmhmm_assets.interrupting import execute
 from glmhmm_assets.launcher import BY_HAND_TAG, by_hand_lock
 from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags
-from glmhmm_assets.resources.session_files import is_being_written, scan_sessions
+from glmhmm_assets.resources.session_files import is_being_written, refused_subjects, scan_sessions
 from glmhmm_assets.standing import refit_log
 from glmhmm_assets.study import Study
 from glmhmm_assets.watching import arrived
@@ -96,9 +96,9 @@ def run_study(
         if promote:
             _check_held(study, subjects)
         events = _materialize(study, instance, subjects, console, subjects if promote else ())
-    reasons = dict.fromkeys(subjects, "its run failed before it was fitted") | _reasons(
-        study, events
-    )
+    reasons: dict[str, str | None] = {} if asked else dict(refused_subjects(found))
+    reasons |= dict.fromkeys(subjects, "its run failed before it was fitted")
+    reasons |= _reasons(study, events)
     return Outcome(
         fitted=tuple(subject for subject, reason in reasons.items() if reason is None),
         left_out={subject: reason for subject, reason in reasons.items() if reason is not None},

@@ -50,6 +50,15 @@ def _unknown_names(study: Study, found: "Scan") -> "pl.DataFrame":
     )
 
 
+def refused_subjects(found: "Scan") -> dict[str, str]:
+    """Reasons of the subjects that are there and of whom nothing can be read, by name."""
+    rows = found.report.filter(
+        found.report["level"] == "subject",
+        ~found.report["rule"].is_in(["included", "excluded"]),  # typed wrong in the study file
+    )
+    return dict(rows.select("subject", "reason").iter_rows())
+
+
 def clean_sessions(study: Study, subject: str) -> tuple["pl.DataFrame", "pl.DataFrame"]:
     """Read and clean one subject's sessions by the rules of the task and the study.
 

@@ -81,7 +81,7 @@ def _without_twins(sessions: Sequence[RawSession], rows: list[ReportRow]) -> lis
             places = " and ".join(other.place for other in same if other is not raw)
             what = f"a copy of {places}" if equal else f"another session of this id is in {places}"
             remedy = "remove one" if equal else "keep one, or give each an id of its own"
-            reason = f"{raw.place} is not used, {what}: {remedy}"
+            reason = f"{raw.place}: not used, {what}: {remedy}"
             rows.append(ReportRow("session", "duplicate_session", reason, raw.subject, name))
     return kept
 

@@ -59,11 +59,23 @@ def usable_subjects(source: Source) -> tuple[list[str], list[ReportRow]]:
             check_subject_name(name)
             same.setdefault(name_key(name), []).append(name)
         except InputError as error:
-            reason = f"{error.problem}: {error.remedy.lower().rstrip('.')}"
+            reason = f"{error.problem}{_where(source, name)}: {error.remedy.lower().rstrip('.')}"
             rows.append(ReportRow("subject", "subject_name", reason, name))
     for alike in same.values():
         for name in alike if len(alike) > 1 else ():
             others = " and ".join(repr(other) for other in alike if other != name)
-            reason = f"its name differs from {others} in case alone: rename one of them"
+            reason = (
+                f"its name{_where(source, name)} differs from {others} in case alone: "
+                "rename one of them"
+            )
             rows.append(ReportRow("subject", "subject_name", reason, name))
     return sorted(alike[0] for alike in same.values() if len(alike) == 1), rows
+
+
+def _where(source: Source, subject: str) -> str:
+    """Say in which file a subject stands, if it can be told."""
+    try:
+        files = source.files(subject)
+    except OSError:
+        return ""
+    return f" (in {files[0].path})" if files else ""

@@ -111,7 +111,8 @@ class TableSource:
         for part in rows.with_columns(run).partition_by("\0run", maintain_order=True):
             numbers = part[_ROW].to_list()
             broken = part.filter(pl.col(_FIELDS).is_not_null())
-            place = f"rows {numbers[0]} to {numbers[-1]} of {self._place(file)}"
+            which = f"rows {numbers[0]} to {numbers[-1]}"
+            place = f"{which if len(numbers) > 1 else f'row {numbers[0]}'} of {self._place(file)}"
             yield RawSession(
                 subject,
                 part[_SESSION][0],

@@ -155,6 +155,22 @@ def test_check_says_by_its_exit_code_that_a_subject_is_left_out(call, tmp_path):
     assert "was ill" in line
 
 
+def test_check_names_every_refused_subject_and_file(call, tmp_path):
+    home = write_home(tmp_path / "home", "ann", "Ben")
+    folder = home / "sessions" / "tiny"
+    for file, name in (("evil", "../x"), ("dots", "a...b"), ("twin", "ben")):
+        (folder / f"{file}.csv").write_text((folder / "Ben.csv").read_text().replace("Ben", name))
+    for number in range(7):
+        (folder / f"bad_{number}.csv").write_text("subject,session\nbad,one\n")
+    code, said = call(home, "check", "tiny")
+    assert code == 3
+    for name, file in (("../x", "evil"), ("a...b", "dots"), ("ben", "twin"), ("Ben", "Ben")):
+        (line,) = [line for line in said.splitlines() if line.startswith(f"{name} is left out: ")]
+        assert f"{file}.csv" in line + said.split(line)[1].split("\n")[1]
+    assert sum(f"bad_{number}.csv: no column" in said for number in range(7)) == 5
+    assert "and 2 more: --report FILE writes them all" in said
+
+
 def test_a_taken_port_is_told(call, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -228,8 +228,8 @@ def test_a_session_id_that_appears_again_is_refused_with_its_rows(tmp_path):
     assert trials["session"].to_list() == ["d1", "d2"]
     reasons = report.filter(rule="duplicate_session", session="d0")["reason"].to_list()
     assert len(reasons) == 2
-    assert "rows 1 to 1" in reasons[0]
-    assert "rows 4 to 4" in reasons[0]
+    assert "row 1 of" in reasons[0]
+    assert "in row 4 of" in reasons[0]
     assert read(tmp_path, "bob")[0].height == 1
 
 
