@@ -11,6 +11,9 @@ DISTINCT = 1e-8
 #: A weight times its regressor's spread beyond which choices follow it without exception.
 DIVERGED = 15.0
 
+#: Largest value of a regressor whose weight, of a size of about one, still leaves choices open.
+EXTREME = 1e4
+
 
 def data_remarks(problem: Problem, specification: Specification) -> tuple[str, ...]:
     """Sentences on data that leave a weight to its prior alone; empty where there are none."""
@@ -28,6 +31,16 @@ def data_remarks(problem: Problem, specification: Specification) -> tuple[str, .
             f"Regressor {name!r} is constant or a combination of those before it: only the "
             "prior, or damping without one, sets its weight apart."
             for name in dependent(names, columns)
+        ]
+    for names, columns in (
+        (specification.emission_names, problem.X[problem.mask]),
+        (specification.transition_names, problem.U[problem.mask]),
+    ):
+        remarks += [
+            f"Regressor {name!r} is as large as {size:.3g}: starting points lie around weights of "
+            "one, and climbs may end far from the optimum. Bring it to a spread of about one."
+            for name, size in zip(names, np.abs(columns).max(0, initial=0.0), strict=True)
+            if size > EXTREME
         ]
     made = np.unique(problem.y[problem.mask])
     remarks += [

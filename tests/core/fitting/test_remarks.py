@@ -81,6 +81,15 @@ def test_a_choice_that_is_never_made_is_named(never, sigma):
     assert result.choice_probs[:, never].max() < 0.5
 
 
+def test_a_regressor_of_an_extreme_scale_is_named():
+    """Starting points lie far from its weight: the climbs may end where they should not."""
+    trials = trials_of(TWO)
+    result = fit(replace(trials, X=trials.X * [1e8, 1.0]), emission_prior_scale=np.inf)
+    assert_sound(result)
+    (about,) = [remark for remark in result.remarks if "as large as" in remark]
+    assert about.startswith("Regressor 'stimulus' ")
+
+
 def test_a_session_without_a_choice_is_named_and_counts_for_nothing():
     trials = trials_of(TWO)
     silent = replace(trials, y=np.where(trials.session_ids == "s4", -1, trials.y))
