@@ -100,6 +100,19 @@ class HierarchyTable(TomlTable):
     num_states: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)] = ()
 
 
+class UncertaintyTable(TomlTable):
+    """``[uncertainty]``: where the intervals of the shown model's parameters come from.
+
+    ``method`` is ``curvature`` (the Hessian of the MAP objective), ``bootstrap`` (refits to
+    ``resamples`` draws of the sessions) or ``nuts`` (four chains of ``draws`` from the posterior
+    within the fit's mode; needs the extra ``nuts``).
+    """
+
+    method: Literal["curvature", "bootstrap", "nuts"] = "curvature"
+    resamples: Annotated[int, Field(ge=20)] = 200
+    draws: Annotated[int, Field(ge=100)] = 1000
+
+
 class ScheduleTable(TomlTable):
     """``[schedule]``: what happens whether or not a file changed.
 
@@ -152,6 +165,7 @@ class StudyFile(TomlTable):
     figures: FiguresTable = FiguresTable()
     checks: ChecksTable = ChecksTable()
     hierarchy: HierarchyTable = HierarchyTable()
+    uncertainty: UncertaintyTable = UncertaintyTable()
     schedule: ScheduleTable = ScheduleTable()
     notify: NotifyTable | None = None
 
@@ -225,9 +239,8 @@ class Study(StudyFile):
 
         Title, schedule and notification are left out: changing them refits nothing.
         """
-        return self._digest(
-            {"task", "exclude", "subjects", "model", "figures", "checks", "hierarchy"}
-        )
+        decided = {"task", "exclude", "subjects", "model", "figures", "checks", "hierarchy"}
+        return self._digest(decided | {"uncertainty"})
 
     def _digest(self, tables: set[str]) -> str:
         said = self.model_dump(mode="json", include=tables)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from glmhmm_core.baselines.lapses import LapseKind
     from glmhmm_core.design.design import Design
-    from glmhmm_core.fitting.result import Excluded, SubjectFits
+    from glmhmm_core.fitting.result import Excluded, FitResult, SubjectFits
 
 ROOMS = ("baselines", "comparison", "fitting", "tables")
 #: Ways of lapsing that a GLM-HMM has to beat.
@@ -69,23 +69,50 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
     def parameter_errors(context: dg.AssetExecutionContext, subject_fits: dict) -> dict:
         """Standard errors and 95 % intervals of the model that the figures show.
 
-        From the observed information of the MAP objective; one row per weight and log-odds.
+        From the observed information of the MAP objective, or from what `[uncertainty]` in the
+        study file asks for: a session bootstrap, or sampling within the fit's mode by NUTS. One
+        row per weight and log-odds.
         """
-        from glmhmm_core.fitting.uncertainty import standard_errors
-
         use_compilation_cache(study)
 
         def errors(subject: str) -> "pl.DataFrame":
-            known = standard_errors(shown_fit(study, subject_fits[subject]))
-            facts: dict[str, Any] = {"near_singular": known.near_singular}
-            if known.remarks:
-                facts["remarks"] = "\n".join(known.remarks)
+            table, facts = errors_of(study, shown_fit(study, subject_fits[subject]))
             show(context, subject, facts)
-            return known.table
+            return table
 
         return for_each(context, subject_fits, errors)
 
     return [model_comparison, parameter_errors]
+
+
+def errors_of(study: Study, fit: "FitResult") -> "tuple[pl.DataFrame, dict[str, Any]]":
+    """Errors of a fit's parameters by the study's method, and what the page says of them."""
+    from glmhmm_core.fitting.uncertainty import standard_errors
+
+    asked = study.uncertainty
+    known = standard_errors(fit)
+    facts: dict[str, Any] = {"method": asked.method, "near_singular": known.near_singular}
+    table, remarks = known.table, known.remarks
+    if asked.method == "bootstrap":
+        from glmhmm_core.comparison.bootstrap import bootstrap_sessions
+
+        drawn = bootstrap_sessions(fit, asked.resamples, study.model.seed)
+        table = drawn.table
+        facts |= {"not_converged": drawn.not_converged, "ambiguous": drawn.ambiguous}
+    elif asked.method == "nuts":
+        from glmhmm_core.comparison.nuts import sample_within_mode
+
+        mode = sample_within_mode(fit, draws=asked.draws, seed=study.model.seed)
+        table, remarks = mode.table, remarks + mode.remarks
+        facts |= {
+            "divergences": mode.divergences,
+            "relabelled": mode.relabelled,
+            "largest_r_hat": mode.table["r_hat"].max(),
+            "least_effective_draws": mode.table["effective_draws"].min(),
+        }
+    if remarks:
+        facts["remarks"] = "\n".join(remarks)
+    return table, facts
 
 
 def compare(

@@ -25,17 +25,26 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
 
         _draw(context, study, subject_fits, lambda f: ((restart_table(f),), em_traces))
 
-    @dg.asset(**common)
-    def weights(context: dg.AssetExecutionContext, subject_fits: dict, weight_table: dict) -> None:
-        """Weights of every regressor by state."""
-        from glmhmm_core.plots.weights import weights_by_state
+    @dg.asset(**common, ins={"parameter_errors": _if_there(study, "parameter_errors")})
+    def weights(
+        context: dg.AssetExecutionContext,
+        subject_fits: dict,
+        weight_table: dict,
+        parameter_errors: dict,
+    ) -> None:
+        """Weights of every regressor by state, with 95 % intervals."""
+        import polars as pl
 
-        _draw(
-            context,
-            study,
-            subject_fits,
-            lambda f: ((weight_table[f.subject], _shown(study, f)), weights_by_state),
-        )
+        from glmhmm_core.plots.weights import weights_by_state
+        from glmhmm_core.tables.parameters import with_intervals
+
+        def plan(fits: Any) -> Any:
+            errors = parameter_errors.get(fits.subject)
+            known = errors if isinstance(errors, pl.DataFrame) else None
+            table = with_intervals(weight_table[fits.subject], known)
+            return (table, _shown(study, fits)), weights_by_state
+
+        _draw(context, study, subject_fits, plan)
 
     @dg.asset(**common)
     def transition_matrix(context: dg.AssetExecutionContext, subject_fits: dict) -> None:
@@ -128,6 +137,11 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
         psychometrics,
         heldout_bits,
     ]
+
+
+def _if_there(study: Study, asset: str) -> dg.AssetIn:
+    """A table that a picture shows where it has been made; without it there is one all the same."""
+    return dg.AssetIn([study.name, asset], metadata={"allow_missing_partitions": True})
 
 
 def _draw(context: dg.AssetExecutionContext, study: Study, fits: dict, plan: Any) -> None:

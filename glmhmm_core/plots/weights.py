@@ -14,7 +14,7 @@ def weights_by_state(weights: pl.DataFrame, num_states: int) -> Figure:
     Parameters
     ----------
     weights
-        ``weight_table`` of one subject.
+        ``weight_table`` of one subject, perhaps ``with_intervals``: bars are 95 %.
     num_states
         Which model.
     """
@@ -34,6 +34,10 @@ def weights_by_state(weights: pl.DataFrame, num_states: int) -> Figure:
             values = table.filter(state_rank=rank, class_idx=class_idx)
             heights = [values.filter(feature=f)["weight"].item() for f in features]
             shift = 0.05 * (position - (len(states) - 1) / 2)
+            if "lower" in values.columns:
+                known = values.drop_nulls("lower")
+                at = [features.index(f) + shift for f in known["feature"]]
+                ax.vlines(at, known["lower"], known["upper"], color=color, lw=1.4, zorder=1)
             ax.plot(
                 place + shift,
                 heights,
@@ -49,11 +53,14 @@ def weights_by_state(weights: pl.DataFrame, num_states: int) -> Figure:
         )
     style.name_features(axes[-1], features, upright=False)
     doubt = table["label_reason"][0]
+    notes = [f"Labels are ambiguous. {doubt}"] if doubt else []
+    if "lower" in table.columns and table["lower"].null_count() < len(table):
+        notes.append("Bars are 95 % intervals.")
     style.head(
         figure,
         table["subject"][0],
         f"weights by state, {style.models(num_states)}",
-        f"Labels are ambiguous. {doubt}" if doubt else "",
+        " ".join(notes),
     )
     style.side_legend(figure, style.state_handles(states))
     return figure

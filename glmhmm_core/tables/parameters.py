@@ -61,6 +61,35 @@ STATE_SCHEMA: dict[str, pl.DataType] = {
 START = "session start"
 
 
+def with_intervals(weights: pl.DataFrame, errors: pl.DataFrame | None) -> pl.DataFrame:
+    """Weights with the 95 % intervals of the model that ``errors`` is about.
+
+    Parameters
+    ----------
+    weights
+        ``weight_table`` of one subject.
+    errors
+        As ``UNCERTAINTY_SCHEMA``, of one of its models; None if there are none.
+
+    Returns
+    -------
+    DataFrame
+        ``weights`` with columns ``lower`` and ``upper``, null where nothing is known, as of a
+        weight that is not the one that ``errors`` estimates.
+    """
+    if errors is None:
+        nothing = pl.lit(None, pl.Float64)
+        return weights.with_columns(lower=nothing, upper=nothing)
+    key = ["state_idx", "class_idx", "feature"]
+    known = errors.filter(parameter="weight").select(*key, "estimate", "lower", "upper")
+    same = (pl.col("weight") - pl.col("estimate")).abs() <= 1e-9 * (1 + pl.col("weight").abs())
+    return (
+        weights.join(known, on=key, how="left", maintain_order="left")
+        .with_columns(pl.when(same).then(pl.col("lower", "upper")))
+        .drop("estimate")
+    )
+
+
 def weight_table(
     fits: SubjectFits, roles: Roles | None = None, population: SubjectFits | None = None
 ) -> pl.DataFrame:

@@ -103,7 +103,7 @@ class Home:
             built = [*subject_assets(self.study), *build_cohort(self.study)]
         keys = {asset: {key.path[-1] for key in asset.keys} for asset in built}
         left_out = {"fit_tracking", "cohort_summary", "cohort_figures"}
-        costly = {"model_comparison", "parameter_errors", "predictive_checks"}
+        costly = {"model_comparison", "predictive_checks"}
         costly |= {"parameter_recovery", "state_paths", "state_accuracy"}
         costly |= {"shrunken_fits", "state_matches"}
         if "model_comparison" not in also:  # which asks for them, though they may not be there

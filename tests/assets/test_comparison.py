@@ -4,9 +4,12 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
+from glmhmm_assets.defs import comparison
 from glmhmm_assets.defs.comparison import build_state_choice
 from glmhmm_assets.io_managers import build_io_managers
+from glmhmm_core.comparison.bootstrap import bootstrap_sessions
 from glmhmm_core.fitting.result import Excluded
 
 FITS = ("cleaned_sessions", "cleaning_report", "design_tensors", "subject_fits")
@@ -55,6 +58,15 @@ def test_every_subject_gets_all_models_and_errors(make_home):
     np.testing.assert_allclose(
         np.sort(weights["estimate"]), np.sort(fits[2].fitted_params.emission_weights.ravel())
     )
+    assert home.metadata(made, "parameter_errors")["a"]["near_singular"] is False
+
+    # The study file asks for other intervals of the same parameters.
+    home.edit("[figures]", '[uncertainty]\nmethod = "bootstrap"\nresamples = 20\n\n[figures]')
+    table, told = comparison.errors_of(home.study, fits[2])
+    expected = bootstrap_sessions(fits[2], 20, home.study.model.seed)
+    assert_frame_equal(table, expected.table)
+    assert told["not_converged"] == expected.not_converged
+    assert told["near_singular"] is False
 
 
 def choose(home, summary):

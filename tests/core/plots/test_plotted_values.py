@@ -21,6 +21,7 @@ from glmhmm_core.plots.style import ALARM
 from glmhmm_core.plots.transitions import transition_matrix
 from glmhmm_core.plots.validity import predictive_checks
 from glmhmm_core.plots.weights import weights_by_state
+from glmhmm_core.tables.parameters import with_intervals
 from glmhmm_core.tables.scores import fold_means
 
 THREE = ["engaged", "biased left", "biased right"]
@@ -73,6 +74,32 @@ def test_weights():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == THREE
     assert figure.get_suptitle() == "CSHL_008: weights by state, 3 states"
     assert ax.get_ylabel() == "Weight: log-odds of\nright over left"
+
+
+def test_weights_have_the_intervals_that_are_known():
+    table = textbook().weights.filter(num_states=3)
+    errors = table.with_columns(
+        parameter=pl.lit("weight"),
+        estimate=pl.col("weight"),
+        lower=pl.col("weight") - pl.col("state_idx") - 0.5,
+        upper=pl.when(pl.col("feature") == "wsls").then(None).otherwise(pl.col("weight") + 1),
+    ).with_columns(lower=pl.when(pl.col("upper").is_not_null()).then("lower"))
+    known = with_intervals(textbook().weights, errors)
+    assert known.drop("lower", "upper").equals(textbook().weights)
+    figure = weights_by_state(known, 3)
+    drawn = {
+        to_hex(bars.get_color()[0]): np.array([s[:, 1] for s in bars.get_segments()])
+        for bars in figure.axes[0].collections
+    }
+    for state in table["state_color"].unique():
+        rows = errors.filter(pl.col("feature") != "wsls", state_color=state)
+        ends = rows.select("lower", "upper").to_numpy()
+        np.testing.assert_array_equal(drawn[to_hex(state)], ends)
+    assert "Bars are 95 % intervals." in figure.get_supxlabel()
+    # Those of another fit are not drawn.
+    other = with_intervals(textbook().weights, errors.with_columns(pl.col("estimate") + 0.1))
+    assert other["lower"].null_count() == len(other)
+    assert with_intervals(textbook().weights, None)["upper"].null_count() == len(other)
 
 
 def test_weights_of_three_choices_have_a_panel_per_class():
