@@ -20,7 +20,11 @@ from glmhmm_assets.automation import (
     build_session_sensor,
 )
 from glmhmm_assets.defs.cohort import build_cohort
-from glmhmm_assets.defs.comparison import build_comparison, build_state_choice
+from glmhmm_assets.defs.comparison import (
+    build_cohort_comparison,
+    build_comparison,
+    build_state_choice,
+)
 from glmhmm_assets.defs.driven import build_driven, build_driven_cohort
 from glmhmm_assets.defs.features import build_design_tensors
 from glmhmm_assets.defs.figures import build_figures
@@ -32,6 +36,7 @@ from glmhmm_assets.defs.hierarchy import (
 )
 from glmhmm_assets.defs.ingest import build_cleaned_sessions, build_raw_sessions
 from glmhmm_assets.defs.population import build_population_fit
+from glmhmm_assets.defs.rivals import build_rivals
 from glmhmm_assets.defs.session_kinds import build_session_fits
 from glmhmm_assets.defs.tables import build_tables
 from glmhmm_assets.defs.tracking import build_cohort_tracking, build_fit_tracking
@@ -55,6 +60,7 @@ def subject_assets(study: Study) -> list[dg.AssetsDefinition]:
         *build_tables(study),
         *build_figures(study),
         *build_driven(study),
+        *build_rivals(study),
         *build_comparison(study),
         *build_validity(study),
         build_session_fits(study),
@@ -81,6 +87,7 @@ def study_definitions(study: Study) -> dg.Definitions:
             build_state_choice(study),
             build_cohort_checks(study),
             *build_driven_cohort(study),
+            build_cohort_comparison(study),
             build_cohort_tracking(study),
         ]
         return dg.Definitions(

@@ -200,6 +200,22 @@ class HierarchyFiles(ArrayFiles):
         return load_hierarchy(path)
 
 
+class BaselineFiles(ArrayFiles):
+    """``SubjectBaselines``, or ``Excluded``."""
+
+    def write_value(self, value: Any, path: Path) -> None:
+        """Write a subject's baselines."""
+        from glmhmm_core.baselines.store import save_baselines
+
+        save_baselines(path, value)
+
+    def read_value(self, path: Path) -> Any:
+        """Read a subject's baselines."""
+        from glmhmm_core.baselines.store import load_baselines
+
+        return load_baselines(path)
+
+
 def build_io_managers(home: Path) -> dict[str, dg.IOManager]:
     """Build the IO managers by the keys that assets name, all below ``<home>/storage``."""
     base = UPath(home / "storage")
@@ -208,4 +224,5 @@ def build_io_managers(home: Path) -> dict[str, dg.IOManager]:
         "designs": DesignFiles(base),
         "fits": FitFiles(base),
         "hierarchies": HierarchyFiles(base),
+        "baselines": BaselineFiles(base),
     }

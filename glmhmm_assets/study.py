@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator
@@ -31,6 +31,16 @@ DEFAULT_HOME = Path(__file__).parents[1] / "dagster_home"
 
 #: Characters that Dagster allows in the name of a sensor or an asset.
 STUDY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+#: Models that a study may hold its GLM-HMMs against.
+Baseline = Literal[
+    "lapse_class_1",
+    "lapse_class",
+    "lapse_history",
+    "lapse_history_conditioned",
+    "drifting_weights",
+]
 
 
 class SessionsTable(TomlTable):
@@ -63,6 +73,17 @@ class SubjectsTable(TomlTable):
     """``[subjects]``: who counts. ``include`` names them; empty means everyone found."""
 
     include: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+
+
+class ComparisonTable(TomlTable):
+    """``[comparison]``: what the GLM-HMMs have to beat, and how.
+
+    ``models`` are fitted beside them on the same folds; ``prospective_folds`` blocks of the later
+    half of the sessions are forecast from those before.
+    """
+
+    models: Annotated[tuple[Baseline, ...], Field(strict=False)] = get_args(Baseline)
+    prospective_folds: Annotated[int, Field(ge=0)] = 3
 
 
 class FiguresTable(TomlTable):
@@ -162,6 +183,7 @@ class StudyFile(TomlTable):
     exclude: Annotated[tuple[ExcludeTable, ...], Field(strict=False)] = ()
     subjects: SubjectsTable = SubjectsTable()
     model: ModelTable = ModelTable()
+    comparison: ComparisonTable = ComparisonTable()
     figures: FiguresTable = FiguresTable()
     checks: ChecksTable = ChecksTable()
     hierarchy: HierarchyTable = HierarchyTable()
@@ -239,8 +261,8 @@ class Study(StudyFile):
 
         Title, schedule and notification are left out: changing them refits nothing.
         """
-        decided = {"task", "exclude", "subjects", "model", "figures", "checks", "hierarchy"}
-        return self._digest(decided | {"uncertainty"})
+        shaping = {"task", "exclude", "subjects", "model", "comparison", "figures", "checks"}
+        return self._digest(shaping | {"hierarchy", "uncertainty"})
 
     def _digest(self, tables: set[str]) -> str:
         said = self.model_dump(mode="json", include=tables)

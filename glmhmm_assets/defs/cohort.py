@@ -41,7 +41,7 @@ def build_cohort(study: Study) -> list[dg.AssetsDefinition]:
         **common,
         kinds={"polars", "parquet"},
         io_manager_key="tables",
-        ins={"subject_fits": _of_everyone(study, "subject_fits")},
+        ins={"subject_fits": of_everyone(study, "subject_fits")},
     )
     def cohort_summary(context: dg.AssetExecutionContext, subject_fits: dict) -> Any:
         """One row per subject and number of states: scores, and the states with their names.
@@ -62,8 +62,8 @@ def build_cohort(study: Study) -> list[dg.AssetsDefinition]:
         **common,
         kinds={"matplotlib"},
         ins={
-            "subject_fits": _of_everyone(study, "subject_fits"),
-            "cleaned_sessions": _of_everyone(study, "cleaned_sessions"),
+            "subject_fits": of_everyone(study, "subject_fits"),
+            "cleaned_sessions": of_everyone(study, "cleaned_sessions"),
         },
         deps=[dg.AssetKey([study.name, "cohort_summary"])],
     )
@@ -84,7 +84,7 @@ def build_cohort(study: Study) -> list[dg.AssetsDefinition]:
     return [cohort_summary, cohort_figures]
 
 
-def _of_everyone(study: Study, asset: str) -> dg.AssetIn:
+def of_everyone(study: Study, asset: str) -> dg.AssetIn:
     """All subjects of an asset, whoever has it by now."""
     lenient = {"allow_missing_partitions": True}
     return dg.AssetIn(key=[study.name, asset], metadata=lenient)

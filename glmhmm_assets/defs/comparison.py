@@ -6,22 +6,22 @@ import dagster as dg
 
 from glmhmm_assets.compilation_cache import use_compilation_cache
 from glmhmm_assets.defs.checks import shown_fit
-from glmhmm_assets.defs.cohort import when_parents_change
+from glmhmm_assets.defs.cohort import of_everyone, when_parents_change
 from glmhmm_assets.defs.driven import NAME as DRIVEN
 from glmhmm_assets.defs.driven import driven_input
+from glmhmm_assets.defs.figures import ROOMS as DRAWN
+from glmhmm_assets.defs.figures import draw
 from glmhmm_assets.per_subject import code_version, for_each, show, subject_asset
+from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.study import Study
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from glmhmm_core.baselines.lapses import LapseKind
-    from glmhmm_core.design.design import Design
-    from glmhmm_core.fitting.result import Excluded, FitResult, SubjectFits
+    from glmhmm_core.comparison.contenders import Contender
+    from glmhmm_core.fitting.result import FitResult
 
 ROOMS = ("baselines", "comparison", "fitting", "tables")
-#: Ways of lapsing that a GLM-HMM has to beat.
-LAPSES: "tuple[LapseKind, ...]" = ("class_1", "class", "history", "history_conditioned")
 
 
 def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
@@ -41,29 +41,41 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
     def model_comparison(
         context: dg.AssetExecutionContext,
         subject_fits: dict,
-        design_tensors: dict,
+        baseline_fits: dict,
+        prospective_fits: dict,
         session_fits: dict,
         **driven: dict,
     ) -> dict:
-        """GLM, lapse GLMs and GLM-HMMs side by side, one row each, scored on the same folds.
+        """GLM, lapse GLMs, drifting weights and GLM-HMMs, one row each, scored on the same folds.
 
         A GLM-HMM that predicts held-out choices no better than a GLM with lapses has found no
-        strategies. Gains are over the GLM, paired by fold.
+        strategies, and one that forecasts no better than drifting weights may have found slow
+        change. Gains are over the GLM, paired by session.
         """
         import polars as pl
 
-        use_compilation_cache(study)
-
         def table(subject: str) -> "pl.DataFrame":
+            from glmhmm_core.comparison.conclusion import conclude
+            from glmhmm_core.tables.comparison import comparison_table
+
             more = driven.get(DRIVEN, {}).get(subject)
-            models = compare(study, subject_fits[subject], design_tensors[subject], more)
+            rivals = baseline_fits[subject], prospective_fits[subject]
+            models = side_by_side(subject_fits[subject], *rivals, more)
+            table = comparison_table(subject, models)
             of_kinds = session_fits.get(subject)
             if isinstance(of_kinds, pl.DataFrame):
-                models = pl.concat([models, of_kinds])
-            show(context, subject, best_models(models))
-            return models
+                table = pl.concat([table, of_kinds])
+            show(context, subject, {"conclusion": conclude(models), **best_models(table)})
+            return table
 
         return for_each(context, subject_fits, table)
+
+    @dg.asset(**subject_asset(study, kinds={"matplotlib"}, rooms=("comparison", *DRAWN)))
+    def comparison(context: dg.AssetExecutionContext, model_comparison: dict) -> None:
+        """Held-out bits per trial of every model, and their gains over the GLM with errors."""
+        from glmhmm_core.plots.comparison import comparison
+
+        draw(context, study, model_comparison, lambda t: ((t, t["subject"][0]), comparison))
 
     @dg.asset(**common, io_manager_key="tables")
     def parameter_errors(context: dg.AssetExecutionContext, subject_fits: dict) -> dict:
@@ -82,7 +94,7 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
 
         return for_each(context, subject_fits, errors)
 
-    return [model_comparison, parameter_errors]
+    return [model_comparison, comparison, parameter_errors]
 
 
 def errors_of(study: Study, fit: "FitResult") -> "tuple[pl.DataFrame, dict[str, Any]]":
@@ -115,29 +127,18 @@ def errors_of(study: Study, fit: "FitResult") -> "tuple[pl.DataFrame, dict[str, 
     return table, facts
 
 
-def compare(
-    study: Study,
-    fits: "SubjectFits",
-    design: "Design",
-    driven: "SubjectFits | Excluded | None" = None,
-) -> "pl.DataFrame":
-    """Fit the lapse GLMs with the priors and folds of the GLM-HMMs, and table all models.
+def side_by_side(
+    fits: Any, baselines: Any, prospective: Any, driven: Any = None
+) -> "list[Contender]":
+    """Put a subject's models side by side; what could not be had (``Excluded``) is missing."""
+    from glmhmm_core.comparison.contenders import contenders
+    from glmhmm_core.fitting.result import Excluded, SubjectFits
 
-    All are of the sessions that the GLM-HMMs saw: where a refit is held, there are newer ones.
-    """
-    from glmhmm_core.baselines.inputs import design_arguments
-    from glmhmm_core.baselines.lapse_glm import fit_lapse_glm
-    from glmhmm_core.tables.comparison import comparison_table
-
-    first = fits.fits[0]
-    seen = design.of_sessions(fits.keys_session.tolist())
-    given = design_arguments(seen) | {
-        "prior_scale": tuple(first.specification.emission_scale.tolist()),
-        "seed": study.model.seed,
-        "cv_folds": len(first.cv_metrics),
-    }
-    lapses = [fit_lapse_glm(**given, lapse=lapse) for lapse in LAPSES]
-    return comparison_table(fits, [*lapses, *getattr(driven, "fits", ())])
+    return contenders(
+        [fits, driven] if isinstance(driven, SubjectFits) else [fits],
+        () if isinstance(baselines, Excluded) else baselines.fits,
+        () if isinstance(prospective, Excluded) else [prospective],
+    )
 
 
 def best_models(table: "pl.DataFrame") -> dict[str, Any]:
@@ -157,6 +158,56 @@ def best_models(table: "pl.DataFrame") -> dict[str, Any]:
             facts[f"best_{what}"] = best[0]["model"] + states
             facts[f"best_{what}_gain_over_glm"] = best[0]["gain_over_glm"]
     return facts
+
+
+def build_cohort_comparison(study: Study) -> dg.AssetsDefinition:
+    """Build the asset that holds models against one another over all subjects."""
+
+    @dg.asset(
+        key_prefix=study.name,
+        group_name=study.name,
+        automation_condition=when_parents_change(),
+        code_version=code_version("plots", *ROOMS),
+        kinds={"polars", "matplotlib"},
+        io_manager_key="tables",
+        ins={"model_comparison": of_everyone(study, "model_comparison")},
+    )
+    def cohort_comparison(context: dg.AssetExecutionContext, model_comparison: dict) -> Any:
+        """Every model over all subjects: held-out bits per trial, and gains over the GLM.
+
+        A subject's model that did not converge, or has no held-out score, is left out of that
+        model's mean and counted. The conclusion says what the gains, paired by subject, carry.
+        """
+        import polars as pl
+
+        from glmhmm_core.plots.comparison import cohort_comparison_figure
+        from glmhmm_core.tables.comparison import cohort_comparison, conclude_cohort
+
+        only = set(study.subjects.include) or set(model_comparison)
+        tables = [
+            table
+            for subject, table in model_comparison.items()
+            if subject in only and isinstance(table, pl.DataFrame)
+        ]
+        if not tables:
+            return no_cohort(context, "no subject has been compared")
+        everyone = pl.concat(tables)
+        shown = Gallery(study.storage / "cohort").draw(
+            study.name, "comparison", cohort_comparison_figure, (everyone, study.title)
+        )
+        conclusion = conclude_cohort(everyone)
+        context.add_output_metadata({"conclusion": conclusion, "subjects": len(tables), **shown})
+        return cohort_comparison(everyone).with_columns(conclusion=pl.lit(conclusion))
+
+    return cohort_comparison
+
+
+def no_cohort(context: dg.AssetExecutionContext, reason: str) -> Any:
+    """Show why there is nothing to say of the cohort, and hand the reason on."""
+    from glmhmm_core.fitting.result import Excluded
+
+    context.add_output_metadata({"excluded": reason})
+    return Excluded("cohort", reason)
 
 
 def build_state_choice(study: Study) -> dg.AssetsDefinition:
@@ -180,13 +231,11 @@ def build_state_choice(study: Study) -> dg.AssetsDefinition:
         """
         from glmhmm_core.comparison.selection import choose_for_cohort
         from glmhmm_core.errors import InputError
-        from glmhmm_core.fitting.result import Excluded
 
         try:
             chosen = choose_for_cohort(cohort_summary)
         except InputError as error:
-            context.add_output_metadata({"excluded": str(error)})
-            return Excluded("cohort", str(error))
+            return no_cohort(context, str(error))
         context.add_output_metadata(
             {
                 "num_states": chosen.num_states,

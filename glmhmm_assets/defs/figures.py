@@ -23,7 +23,7 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.plots.optimization import em_traces
         from glmhmm_core.tables.scores import restart_table
 
-        _draw(context, study, subject_fits, lambda f: ((restart_table(f),), em_traces))
+        draw(context, study, subject_fits, lambda f: ((restart_table(f),), em_traces))
 
     @dg.asset(**common, ins={"parameter_errors": _if_there(study, "parameter_errors")})
     def weights(
@@ -44,7 +44,7 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
             table = with_intervals(weight_table[fits.subject], known)
             return (table, _shown(study, fits)), weights_by_state
 
-        _draw(context, study, subject_fits, plan)
+        draw(context, study, subject_fits, plan)
 
     @dg.asset(**common)
     def transition_matrix(context: dg.AssetExecutionContext, subject_fits: dict) -> None:
@@ -53,7 +53,7 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.tables.parameters import transition_table
 
         roles = roles_of(study.load_task())
-        _draw(
+        draw(
             context,
             study,
             subject_fits,
@@ -76,7 +76,7 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
             tables = (trials, state_table(fits, roles), _shown(study, fits), sessions)
             return tables, session_posteriors
 
-        _draw(context, study, subject_fits, plan)
+        draw(context, study, subject_fits, plan)
 
     @dg.asset(**common)
     def state_dynamics(
@@ -101,7 +101,7 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
             makers = (occupancy_table, trajectory_table, change_table, stay_table)
             return (*(make(of_model, states) for make in makers), num_states), state_dynamics
 
-        _draw(context, study, subject_fits, plan)
+        draw(context, study, subject_fits, plan)
 
     @dg.asset(**common)
     def psychometrics(
@@ -118,7 +118,7 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
             table = psychometric_table(fits, cleaned, task.stimulus_column, roles_of(task))
             return (table, _shown(study, fits), task.stimulus_label), psychometric_by_state
 
-        _draw(context, study, subject_fits, plan)
+        draw(context, study, subject_fits, plan)
 
     @dg.asset(**common)
     def heldout_bits(context: dg.AssetExecutionContext, subject_fits: dict) -> None:
@@ -126,7 +126,7 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.plots.scores import heldout_bits
         from glmhmm_core.tables.scores import fold_table
 
-        _draw(context, study, subject_fits, lambda f: ((fold_table(f), f.subject), heldout_bits))
+        draw(context, study, subject_fits, lambda f: ((fold_table(f), f.subject), heldout_bits))
 
     return [
         em_traces,
@@ -144,21 +144,22 @@ def _if_there(study: Study, asset: str) -> dg.AssetIn:
     return dg.AssetIn([study.name, asset], metadata={"allow_missing_partitions": True})
 
 
-def _draw(context: dg.AssetExecutionContext, study: Study, fits: dict, plan: Any) -> None:
+def draw(context: dg.AssetExecutionContext, study: Study, fits: dict, plan: Any) -> None:
     """Draw the asset's figure of every subject; one that is left out loses its old picture.
 
-    ``plan`` turns a subject's fits into the arguments of a figure function, and that function.
+    ``plan`` turns a subject's fits, or what else is drawn, into the arguments of a figure
+    function, and that function.
     """
     from glmhmm_core.fitting.result import Excluded
 
     name = context.asset_key.path[-1]
     gallery = Gallery(study.storage)
 
-    def draw(subject: str) -> None:
+    def draw_one(subject: str) -> None:
         arguments, function = plan(fits[subject])
         show(context, subject, gallery.draw(subject, name, function, arguments))
 
-    for subject, outcome in for_each(context, fits, draw).items():
+    for subject, outcome in for_each(context, fits, draw_one).items():
         if isinstance(outcome, Excluded):
             gallery.remove(subject, name)
 

@@ -17,13 +17,11 @@ if TYPE_CHECKING:
 
 
 def of_comparison(rows: "pl.DataFrame") -> dict[str, float | None]:
-    """Held-out gain over the GLM, and whether the fit and all of its folds converged."""
+    """Held-out gains over the GLM, and whether the fit and all of its folds converged."""
     (row,) = rows.iter_rows(named=True)
-    return {
-        "gain_over_glm": row["gain_over_glm"],
-        "gain_over_glm_se": row["gain_over_glm_se"],
-        "all_converged": row["converged"],
-    }
+    gains = ("gain_over_glm", "gain_over_glm_se", "prospective_gain", "prospective_gain_se")
+    told = {name: row[name] for name in (*gains, "prospective_bits_per_trial")}
+    return {**told, "all_converged": row["converged"]}
 
 
 def of_errors(rows: "pl.DataFrame") -> dict[str, float | None]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from glmhmm_core.fitting.result import SubjectFits
 
 #: Pictures that compare all models of a subject; the others show one of them.
-ALL_MODELS = ("em_traces", "heldout_bits")
+ALL_MODELS = ("comparison", "em_traces", "heldout_bits")
 ONE_MODEL = (
     "weights",
     "transition_matrix",
@@ -51,12 +51,18 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
 
     @dg.asset(
         **subject_asset(study, kinds={"mlflow"}, rooms=ROOMS),
-        ins={"subject_fits": dg.AssetIn([study.name, "subject_fits"]), **driven, **tables},
+        ins={
+            "subject_fits": dg.AssetIn([study.name, "subject_fits"]),
+            "baseline_fits": dg.AssetIn([study.name, "baseline_fits"], metadata=lenient),
+            **driven,
+            **tables,
+        },
         deps=[[study.name, name] for name in pictures],
     )
     def fit_tracking(
         context: dg.AssetExecutionContext,
         subject_fits: dict[str, Any],
+        baseline_fits: dict[str, Any],
         tracker: MlflowTracker,
         **tables: dict[str, Any],
     ) -> None:
@@ -88,6 +94,7 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
                     models += _models(study, more, said, DRIVEN_FIGURES, DRIVEN)
                 if isinstance(shrunken, SubjectFits):
                     models += _shrunken_models(shrunken, fits)
+                models += _baselines(study, fits, baseline_fits.get(subject), there)
                 held = held_fits(study, fits)
                 # Nothing was made of what is held: tables and pictures are of the fits that stand.
                 review = _models(study, held, {}, ()) if held else []
@@ -155,6 +162,24 @@ def _shrunken_models(shrunken: "SubjectFits", fits: "SubjectFits") -> "list[Logg
     return models
 
 
+def _baselines(
+    study: Study, fits: "SubjectFits", baselines: Any, tables: dict[str, Any]
+) -> "list[LoggedModel]":
+    """A subject's baselines, if there are some, with what was made of them."""
+    from glmhmm_assets.resources.baseline_run import logged_baseline
+    from glmhmm_core.baselines.result import SubjectBaselines
+
+    if not isinstance(baselines, SubjectBaselines):
+        return []
+    pictures = _figures(study, fits.subject, ("comparison",), shown=False)
+    return [
+        logged_baseline(
+            baselines, fit, fits.fits[0], findings(tables, (fit.model, 1), pictures, shown=False)
+        )
+        for fit in baselines.fits
+    ]
+
+
 def _short(model: str, num_states: int) -> str:
     """A model in the name of its link: "K3" of a GLM-HMM."""
     if model in ("glm", "glmhmm"):
@@ -179,7 +204,8 @@ def build_cohort_tracking(study: Study) -> dg.AssetsDefinition:
         code_version=code_version(*ROOMS),
         kinds={"mlflow"},
         ins={
-            name: dg.AssetIn(key=[study.name, name]) for name in ("state_choice", "cohort_summary")
+            name: dg.AssetIn(key=[study.name, name])
+            for name in ("state_choice", "cohort_summary", "cohort_comparison")
         },
         deps=[[study.name, "cohort_figures"]],
     )
@@ -187,26 +213,37 @@ def build_cohort_tracking(study: Study) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         state_choice: Any,
         cohort_summary: Any,
+        cohort_comparison: Any,
         tracker: MlflowTracker,
     ) -> None:
-        """The cohort's number of states as an MLflow run: gains, reason, tables and figures.
+        """What is said of all subjects together as MLflow runs of the subject ``cohort``.
 
-        It has the subject ``cohort``. As for subjects, an older choice is marked superseded.
+        One run has the number of states: gains, reason, tables and figures; the other the
+        comparison of models and its conclusion. Older ones are marked superseded.
         """
-        from glmhmm_assets.resources.cohort_run import COHORT, logged_choice
+        from glmhmm_assets.resources.cohort_run import COHORT, logged_choice, logged_comparison
         from glmhmm_core.comparison.selection import SelectionRule
         from glmhmm_core.fitting.result import Excluded
 
         origin = tracker.origin(study.name, study.task, context.run.run_id)
         with tracker.open(study.name, "cohort_tracking") as store:
+            folder = study.storage / "cohort" / "figures" / study.name
+            figures = sorted(folder.glob("*.png"))
+            models: list[LoggedModel] = []
             if isinstance(state_choice, Excluded):
-                store.supersede(COHORT, f"left out: {state_choice.reason}")
                 context.add_output_metadata({"excluded": state_choice.reason})
-                return
-            figures = sorted((study.storage / "cohort" / "figures" / study.name).glob("*.png"))
-            model = logged_choice(state_choice, cohort_summary, SelectionRule(), figures)
-            ((_, run),) = store.log(COHORT, [model], origin).items()
-            url = dg.MetadataValue.url(run.url)
-            context.add_output_metadata({"mlflow": url, "new": not run.reused})
+            else:
+                rule = SelectionRule()
+                models.append(logged_choice(state_choice, cohort_summary, rule, figures))
+            if not isinstance(cohort_comparison, Excluded):
+                ours = [file for file in figures if file.stem == "comparison"]
+                models.append(logged_comparison(cohort_comparison, ours))
+            runs = store.log(COHORT, models, origin)
+            context.add_output_metadata(
+                {
+                    "runs_new": sum(not run.reused for run in runs.values()),
+                    **{model: dg.MetadataValue.url(run.url) for (model, _), run in runs.items()},
+                }
+            )
 
     return cohort_tracking

@@ -1,4 +1,4 @@
-"""What the MLflow run of a cohort's number of states says: the choice, its gains and its reason."""
+"""What MLflow runs of a cohort say: its number of states, and its models side by side."""
 
 from __future__ import annotations
 
@@ -65,5 +65,35 @@ def logged_choice(
         findings=Findings(
             tables={"state_choice": choice, "cohort_summary": summary}, figures=figures
         ),
+        of_all=True,
+    )
+
+
+def logged_comparison(table: pl.DataFrame, figures: Sequence[Path]) -> LoggedModel:
+    """The cohort's models side by side, for their run.
+
+    Parameters
+    ----------
+    table
+        Means over subjects of every model, with the conclusion.
+    figures
+        Picture files of it.
+    """
+    metrics: dict[str, float | None] = {}
+    for row in table.iter_rows(named=True):
+        name = row["model"] + (f"_K{row['num_states']}" if row["num_states"] > 1 else "")
+        numbers = {c: v for c, v in row.items() if c not in ("model", "num_states", "conclusion")}
+        metrics |= {f"{column}/{name}": value for column, value in numbers.items()}
+    conclusion = table["conclusion"][0]
+    return LoggedModel(
+        subject=COHORT,
+        model="comparison",
+        num_states=1,
+        fingerprint=hashlib.sha256(table.write_csv().encode()).hexdigest(),
+        about=f"The cohort's models side by side. {conclusion}",
+        asset="cohort_comparison",
+        metrics=known(metrics),
+        tags={"conclusion": conclusion},
+        findings=Findings(tables={"cohort_comparison": table}, figures=figures),
         of_all=True,
     )

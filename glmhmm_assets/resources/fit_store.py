@@ -5,13 +5,11 @@ whatever earlier fit it started from too. It is written the moment a subject is 
 before Dagster stores the asset.
 """
 
+import importlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from glmhmm_core.fitting.result import SubjectFits
+from typing import Any
 
 #: Fits kept of each subject, the latest used; older ones are in MLflow.
 KEPT = 5
@@ -21,34 +19,43 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FitStore:
-    """Fits below ``<folder>/<subject>/<fingerprint>.npz``."""
+    """Fits below ``<folder>/<subject>/<fingerprint>.npz``.
+
+    Attributes
+    ----------
+    folder
+        Where they are.
+    module, what
+        Module of the core with ``load_<what>`` and ``save_<what>``, imported on first use.
+    """
 
     folder: Path
+    module: str = "glmhmm_core.fitting.store"
+    what: str = "fits"
 
-    def find(self, subject: str, fingerprint: str) -> "SubjectFits | None":
-        """Give the fits under a fingerprint, if they are there and whole."""
-        from glmhmm_core.fitting.store import load_fits
-
+    def find(self, subject: str, fingerprint: str) -> Any:
+        """Give the fits under a fingerprint, None if they are not there or not whole."""
         path = self.path(subject, fingerprint)
         if not path.exists():
             return None
         try:
-            fits = load_fits(path)
+            fits = self._function("load")(path)
         except Exception as error:  # whatever is wrong with the file, fitting again mends it
             _log.warning("%s cannot be read (%s); its subject is fitted again", path, error)
             return None
         path.touch()  # used just now
         return fits
 
-    def keep(self, fits: "SubjectFits", fingerprint: str) -> None:
+    def keep(self, fits: Any, fingerprint: str) -> None:
         """Write a subject's fits under a fingerprint, and drop its oldest beyond ``KEPT``."""
-        from glmhmm_core.fitting.store import save_fits
-
         path = self.path(fits.subject, fingerprint)
-        save_fits(path, fits)
+        self._function("save")(path, fits)
         by_age = sorted(path.parent.glob("*.npz"), key=lambda file: file.stat().st_mtime)
         for old in by_age[:-KEPT]:
             old.unlink(missing_ok=True)
+
+    def _function(self, verb: str) -> Any:
+        return getattr(importlib.import_module(self.module), f"{verb}_{self.what}")
 
     def path(self, subject: str, fingerprint: str) -> Path:
         """Place of a subject's fits under a fingerprint."""

@@ -9,9 +9,10 @@ import numpy as np
 from glmhmm_core.baselines.ascent import Ascended, ascend
 from glmhmm_core.baselines.result import BaselineFit, BaselineFold, score_fold
 from glmhmm_core.baselines.softmax_fit import padded_length
-from glmhmm_core.baselines.splits import Splits, check_splits, fold_splits
+from glmhmm_core.baselines.splits import check_splits, fold_splits
 from glmhmm_core.baselines.walk import TINY, Walk, predict, smooth, value_and_gradient
 from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.folds import Splits
 from glmhmm_core.fitting.inputs import as_problem
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.remarks import data_remarks
@@ -318,9 +319,9 @@ def _filtered(
         part = counted[begin : begin + lanes]
         filled = np.concatenate([part, np.tile(part[-1:], (lanes - len(part), 1))])
         steps = np.tile(log_steps, (lanes, 1, 1))
-        filtered = predict(steps, filled, timeline.walk)
-        sums.append(np.asarray(filtered.log_likelihood)[: len(part)])
-        ends += [np.asarray(filtered.probs[0]), np.asarray(filtered.probs[len(part) - 1])]
+        value, probs = predict(steps, filled, timeline.walk)
+        sums.append(np.asarray(value)[: len(part)])
+        ends += [np.asarray(probs[0]), np.asarray(probs[len(part) - 1])]
     order = np.argsort(timeline.problem.class_order)
     return np.concatenate(sums), np.stack([ends[0], ends[-1]])[:, :, order]
 

@@ -8,8 +8,9 @@ import numpy as np
 from glmhmm_core.baselines.lapses import lay_out
 from glmhmm_core.baselines.result import BaselineFit
 from glmhmm_core.baselines.softmax_fit import SoftmaxModel, StartSettings, fit_softmax
-from glmhmm_core.baselines.splits import Splits, check_splits, fold_splits
+from glmhmm_core.baselines.splits import check_splits, fold_splits
 from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.folds import Splits
 from glmhmm_core.fitting.inputs import as_problem, numbers
 from glmhmm_core.fitting.remarks import dependent
 from glmhmm_core.fitting.specification import Specification

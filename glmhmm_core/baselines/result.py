@@ -6,11 +6,11 @@ Fields and scores have the names and definitions of ``fitting.result`` and ``com
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from glmhmm_core.baselines.splits import Splits
+from glmhmm_core.fitting.folds import Splits
 from glmhmm_core.fitting.problem import Problem
 
 Params = TypeVar("Params")
@@ -86,6 +86,8 @@ class BaselineFit(Generic[Params]):
         tolerance was met.
     cv_metrics
         One entry per split of sessions.
+    prospective
+        One entry per split that trains on the past alone, where such were asked for apart.
     remarks
         What the fit should be read with, one sentence each.
     num_states
@@ -108,6 +110,7 @@ class BaselineFit(Generic[Params]):
     iterations: int
     converged: bool
     cv_metrics: tuple[BaselineFold[Params], ...] = ()
+    prospective: tuple[BaselineFold[Params], ...] = ()
     remarks: tuple[str, ...] = ()
     num_states: int = 1
 
@@ -162,6 +165,28 @@ class BaselineFit(Generic[Params]):
     def heldout_accuracy(self) -> float | None:
         """Share of held-out choices predicted one step ahead; None without splits."""
         return _over_folds(self.cv_metrics, "test_accuracy")
+
+
+@dataclass(frozen=True)
+class SubjectBaselines:
+    """All baselines of one subject.
+
+    Attributes
+    ----------
+    subject
+        Name of the subject.
+    fingerprint
+        Hash of data, settings and sources that made these.
+    fits
+        One result per model.
+    notes
+        What was asked for and could not be had, one sentence each.
+    """
+
+    subject: str
+    fingerprint: str
+    fits: tuple[BaselineFit[Any], ...]
+    notes: tuple[str, ...] = ()
 
 
 def _over_folds(folds: Sequence[BaselineFold], score: str) -> float | None:

@@ -15,7 +15,6 @@ import numpy as np
 import polars as pl
 
 from glmhmm_core.baselines.result import BaselineFit, BaselineFold, score_fold
-from glmhmm_core.baselines.splits import Splits
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.engine.session_kinds import (
     KindsFit,
@@ -25,6 +24,7 @@ from glmhmm_core.engine.session_kinds import (
     maximize_kinds,
 )
 from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.folds import Splits
 from glmhmm_core.fitting.optimum import heldout_gain
 from glmhmm_core.fitting.problem import Posteriors, Problem
 from glmhmm_core.fitting.refit import problem_of

@@ -13,8 +13,8 @@ import numpy as np
 from glmhmm_core.baselines.climb import Climbed, Trials, climb, coordinates_of, rates_of
 from glmhmm_core.baselines.lapses import Lapses, log_choice_probs
 from glmhmm_core.baselines.result import BaselineFit, score_fold
-from glmhmm_core.baselines.splits import Splits
 from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.folds import Splits
 from glmhmm_core.fitting.problem import Problem
 
 Params = TypeVar("Params")

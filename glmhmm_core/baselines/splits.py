@@ -1,25 +1,11 @@
 """Splits of a subject's sessions into training and test sessions."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.folds import Splits, split_sessions
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.validation import check_folds
-
-
-class Splits(NamedTuple):
-    """Training and test sessions of F splits; sessions in order of first appearance.
-
-    Attributes
-    ----------
-    train, test : bool (F, S)
-        A session in neither takes no part: that is how to train on the past alone.
-    """
-
-    train: np.ndarray
-    test: np.ndarray
 
 
 def fold_splits(problem: Problem, num_folds: int, seed: int, where: str) -> Splits:
@@ -34,12 +20,8 @@ def fold_splits(problem: Problem, num_folds: int, seed: int, where: str) -> Spli
         raise InputError(
             f"cv_folds is {num_folds}", where=where, remedy="It must be 0 or at least 2."
         )
-    if num_folds == 0:
-        nothing = np.zeros((0, len(problem.sessions)), bool)
-        return Splits(nothing, nothing)
     check_folds(num_folds, problem, where)
-    test = problem.folds(num_folds, seed) == np.arange(num_folds)[:, None]
-    return Splits(~test, test)
+    return split_sessions(len(problem.sessions), num_folds, "interleaved", seed)
 
 
 def check_splits(splits: Splits, problem: Problem, where: str) -> Splits:

@@ -1,13 +1,17 @@
-"""A GLM whose weights walk at random: filter, smoother and marginal likelihood by Dynamax.
+"""A GLM whose weights walk at random: filter, smoother and marginal likelihood.
 
 The weights take a Gaussian step before every trial, of other sizes before the first of a session;
 choices are softmax of weights times regressors (psytrack's model for two choices: Roy et al. 2021,
-Neuron 109:597). Dynamax's conditional-moments filter linearises each trial once, about the
-prediction. Every trial takes its step, whether or not a choice counts.
+Neuron 109:597). The filter linearises each trial once, about the prediction. Every trial takes its
+step, whether or not a choice counts.
+
+Smoothing is Dynamax's, by its conditional-moments filter. Learning step sizes and scoring folds
+filter hundreds of times and have the same filter written out, which knows that a choice has C - 1
+dimensions and its noise one inverse: a seventh of the time, with the gradient.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,25 +53,6 @@ class Walk(NamedTuple):
     initial_scale: Array
 
 
-class Filtered(NamedTuple):
-    """What the filter says.
-
-    Attributes
-    ----------
-    log_likelihood
-        Of the choices that count, nats.
-    probs : float64 (T, C)
-        P(y_t | choices before t that count), baseline first.
-    means, covariances : float64 (T, (C-1) M), (T, (C-1) M, (C-1) M)
-        Of the weights, given choices up to t.
-    """
-
-    log_likelihood: jax.Array
-    probs: jax.Array
-    means: jax.Array
-    covariances: jax.Array
-
-
 class _Choice:
     """Categorical distribution in the form that Dynamax asks for."""
 
@@ -106,47 +91,69 @@ def _model(log_steps: Array, walk: Walk) -> ParamsGGSSM:
     )
 
 
-def _filter(log_steps: Array, counted: Array, walk: Walk) -> tuple[Any, Any, jax.Array]:
-    """Dynamax's model and posterior, and the regressors that it saw.
+class _Trial(NamedTuple):
+    """One trial as the filter sees it: of ``Walk``, and 1.0 where its choice counts."""
 
-    Without regressors a trial says nothing of the weights, and every choice has log probability
-    -log C, which is taken off again.
+    x: jax.Array
+    made: jax.Array
+    within: jax.Array
+    between: jax.Array
+    counts: jax.Array
+
+
+def _filter(log_steps: Array, counted: Array, walk: Walk) -> tuple[jax.Array, jax.Array]:
+    """Log-likelihood of the choices that count, nats, and P(class) over the baseline (T, C-1).
+
+    P(y_t | choices before t that count) is of weights at their predicted mean.
     """
+    rows, columns = walk.made.shape[1], walk.X.shape[1]
+    variances = jnp.tile(jnp.exp(2 * jnp.asarray(log_steps)), (1, rows))
+    identity = jnp.eye(rows)
+
+    def step(
+        before: tuple[jax.Array, jax.Array], trial: _Trial
+    ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+        mean, covariance = before
+        grown = trial.within * variances[0] + trial.between * variances[1]
+        covariance = covariance + jnp.diag(grown)
+        probs = _probs(mean, trial.x)
+        noise = jnp.diag(probs) - jnp.outer(probs, probs)
+        # Of the logits, with the weights and with one another.
+        across = covariance.reshape(-1, rows, columns) @ trial.x
+        within = jnp.einsum("amb,m->ab", across.reshape(rows, columns, rows), trial.x)
+        # The noise is also the slope of the mean choice in the logits, and cancels once.
+        spread = noise @ within + identity
+        inverse = 1 / spread if rows == 1 else jnp.linalg.inv(spread)
+        gain = trial.counts * across @ inverse
+        after = mean + gain @ (trial.made - probs), covariance - gain @ noise @ across.T
+        score = trial.counts * _Choice(probs, noise).log_prob(trial.made)
+        return after, (score, probs)
+
+    initial = jnp.tile(jnp.asarray(walk.initial_scale) ** 2, rows)
+    start = jnp.zeros(rows * columns), jnp.diag(initial)
+    trials = _Trial(*map(jnp.asarray, (walk.X, walk.made, walk.within, walk.between, counted)))
+    _, (scores, probs) = jax.lax.scan(step, start, trials)
+    return scores.sum(), probs
+
+
+def log_likelihood(log_steps: Array, counted: Array, walk: Walk) -> jax.Array:
+    """Marginal log-likelihood of the choices where ``counted`` (T,) is 1, nats."""
+    return _filter(log_steps, counted, walk)[0]
+
+
+def _predict(log_steps: Array, counted: Array, walk: Walk) -> tuple[jax.Array, jax.Array]:
+    value, over = _filter(log_steps, counted, walk)
+    return value, jnp.hstack([1 - over.sum(1, keepdims=True), over])
+
+
+def _smooth(log_steps: Array, counted: Array, walk: Walk) -> tuple[jax.Array, jax.Array]:
+    # Without regressors a trial says nothing of the weights.
     seen = jnp.asarray(walk.X) * counted[:, None]
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         model = _model(log_steps, walk)
         posterior = conditional_moments_gaussian_filter(
             model, EKFIntegrals(), jnp.asarray(walk.made), seen
         )
-    return model, posterior, seen
-
-
-def _unseen(counted: Array, walk: Walk) -> jax.Array:
-    return (1 - jnp.asarray(counted)).sum() * jnp.log(walk.made.shape[1] + 1.0)
-
-
-def log_likelihood(log_steps: Array, counted: Array, walk: Walk) -> jax.Array:
-    """Marginal log-likelihood of the choices where ``counted`` (T,) is 1, nats."""
-    _, posterior, _ = _filter(log_steps, counted, walk)
-    return jnp.asarray(posterior.marginal_loglik + _unseen(counted, walk))
-
-
-def _predict(log_steps: Array, counted: Array, walk: Walk) -> Filtered:
-    _, posterior, _ = _filter(log_steps, counted, walk)
-    means = posterior.filtered_means
-    before = jnp.concatenate([jnp.zeros((1, means.shape[1])), means[:-1]])  # a walk stays on mean
-    over = jax.vmap(_probs)(before, jnp.asarray(walk.X))
-    return Filtered(
-        posterior.marginal_loglik + _unseen(counted, walk),
-        jnp.hstack([1 - over.sum(1, keepdims=True), over]),
-        means,
-        posterior.filtered_covariances,
-    )
-
-
-def _smooth(log_steps: Array, counted: Array, walk: Walk) -> tuple[jax.Array, jax.Array]:
-    model, posterior, seen = _filter(log_steps, counted, walk)
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         smoothed = conditional_moments_gaussian_smoother(
             model, EKFIntegrals(), jnp.asarray(walk.made), posterior, seen
         )
@@ -158,7 +165,8 @@ _lanes = partial(jax.vmap, in_axes=(0, 0, None))
 #: Log-likelihood (F,) and its gradient (F, 2, M) of log step sizes (F, 2, M) and the trials that
 #: count (F, T).
 value_and_gradient = jax.jit(_lanes(jax.value_and_grad(log_likelihood)))
-#: The same arguments to :class:`Filtered` with a leading axis F.
+#: The same arguments to log-likelihood (F,) and P(y_t | choices before t that count) (F, T, C),
+#: the baseline first.
 predict = jax.jit(_lanes(_predict))
 #: Smoothed means and standard deviations of the weights, (T, (C-1) M), of one lane.
 smooth = jax.jit(_smooth)

@@ -62,11 +62,11 @@ def data_hash(design: Design) -> str:
 
 
 @cache
-def sources_hash() -> str:
-    """Hash of the sources of the packages that fit."""
+def sources_hash(packages: tuple[str, ...] = SOURCES) -> str:
+    """Hash of the sources of packages of the core, of those that fit GLM-HMMs by default."""
     digest = hashlib.sha256()
     core = Path(__file__).parents[1]
-    for package in SOURCES:
+    for package in packages:
         for file in sorted((core / package).glob("*.py")):
             digest.update(f"{package}/{file.name}".encode())
             digest.update(file.read_bytes())

@@ -67,7 +67,7 @@ def save_fits(path: str | os.PathLike[str], fits: SubjectFits) -> None:
         for name in _own_arrays():
             arrays[prefix + name] = np.asarray(getattr(fit, name))
     arrays["meta"] = np.array(json.dumps(meta))
-    _write(Path(path), arrays)
+    write_arrays(Path(path), arrays)
 
 
 def load_fits(path: str | os.PathLike[str]) -> SubjectFits:
@@ -187,7 +187,8 @@ def _own_arrays() -> list[str]:
     return [field.name for field in fields(FitResult) if field.name not in elsewhere]
 
 
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays as one npz file, beside its place and then into it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arguments: dict[str, Any] = dict(arrays)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:

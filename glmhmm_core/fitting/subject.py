@@ -160,36 +160,54 @@ class Job:
     def _fold_result(
         self, climbs: Sequence[Climb], held_out: np.ndarray, winner: int
     ) -> CVFoldResult:
-        problem = self.problem
-        # Sessions are independent, so one pass over all of them scores both sides of the fold.
-        posteriors = problem.posteriors(climbs[winner].params)
-        test, train = problem.mask & held_out, problem.mask & ~held_out
-        counts = np.bincount(problem.y[train], minlength=problem.num_classes) + 0.5
-        frequencies = np.log(counts / counts.sum())
-        names = np.array(problem.sessions)
-        out = np.zeros(len(names), bool)
-        out[problem.session_index[held_out]] = True
-        session = problem.session_index[test]
-        sums = np.bincount(session, posteriors.log_likelihood[test], len(names))[out]
-        session_choices = np.bincount(session, minlength=len(names))[out]
-        return CVFoldResult(
-            fold_index=int(self.fold or 0),
-            training_session_ids=tuple(names[~out].tolist()),
-            test_session_ids=tuple(names[out].tolist()),
-            training_trial_count=int(train.sum()),
-            test_trial_count=int(test.sum()),
-            training_log_likelihood_per_trial=_mean(posteriors.log_likelihood[train]),
-            test_log_likelihood_per_trial=_mean(posteriors.log_likelihood[test]),
-            baseline_log_likelihood_per_trial=_mean(frequencies[problem.y[test]]),
-            training_accuracy=_accuracy(posteriors.choice_probs, problem.y, train),
-            test_accuracy=_accuracy(posteriors.choice_probs, problem.y, test),
-            best_restart=winner,
-            final_training_objective=climbs[winner].objective,
-            converged=climbs[winner].converged,
-            test_session_log_likelihoods=tuple(sums.tolist()),
-            test_session_trial_counts=tuple(session_choices.tolist()),
-            fitted_params=climbs[winner].params,
-        )
+        fold = int(self.fold or 0)
+        return score_fold(self.problem, fold, ~held_out, held_out, climbs[winner], winner)
+
+
+def score_fold(
+    problem: Problem, fold: int, trained: np.ndarray, tested: np.ndarray, climb: Climb, winner: int
+) -> CVFoldResult:
+    """Score a model that was fitted to some sessions of a problem on others.
+
+    Parameters
+    ----------
+    fold
+        Index of the fold.
+    trained, tested : bool (T,)
+        Trials of the sessions on either side.
+    climb, winner
+        Where the fit to the training sessions ended, and which of its starts that was.
+    """
+    # Sessions are independent, so one pass over all of them scores both sides of the fold.
+    posteriors = problem.posteriors(climb.params)
+    test, train = problem.mask & tested, problem.mask & trained
+    counts = np.bincount(problem.y[train], minlength=problem.num_classes) + 0.5
+    frequencies = np.log(counts / counts.sum())
+    names = np.array(problem.sessions)
+    session = problem.session_index[test]
+    out, inside = np.zeros((2, len(names)), bool)
+    out[problem.session_index[tested]] = True
+    inside[problem.session_index[trained]] = True
+    sums = np.bincount(session, posteriors.log_likelihood[test], len(names))[out]
+    session_choices = np.bincount(session, minlength=len(names))[out]
+    return CVFoldResult(
+        fold_index=fold,
+        training_session_ids=tuple(names[inside].tolist()),
+        test_session_ids=tuple(names[out].tolist()),
+        training_trial_count=int(train.sum()),
+        test_trial_count=int(test.sum()),
+        training_log_likelihood_per_trial=_mean(posteriors.log_likelihood[train]),
+        test_log_likelihood_per_trial=_mean(posteriors.log_likelihood[test]),
+        baseline_log_likelihood_per_trial=_mean(frequencies[problem.y[test]]),
+        training_accuracy=_accuracy(posteriors.choice_probs, problem.y, train),
+        test_accuracy=_accuracy(posteriors.choice_probs, problem.y, test),
+        best_restart=winner,
+        final_training_objective=climb.objective,
+        converged=climb.converged,
+        test_session_log_likelihoods=tuple(sums.tolist()),
+        test_session_trial_counts=tuple(session_choices.tolist()),
+        fitted_params=climb.params,
+    )
 
 
 def _mean(values: np.ndarray) -> float:

@@ -3,10 +3,16 @@
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from glmhmm_core.fitting.climb import ProgressCallback
-from glmhmm_core.fitting.subject import Job
+from glmhmm_core.fitting.climb import Map, ProgressCallback
+
+
+class Job(Protocol):
+    """Work that consists of climbs."""
+
+    def run(self, run: Map, tell: ProgressCallback) -> Any:
+        """Do it, with ``run`` to spread climbs over the cores."""
 
 
 def available_cores() -> int:

@@ -33,6 +33,10 @@ n_restarts = 2
 cv_folds = 2
 tol = 1e-6
 
+[comparison]
+models = ["lapse_class", "drifting_weights"]
+prospective_folds = 2
+
 [figures]
 num_states = 2
 example_sessions = 2
@@ -108,6 +112,7 @@ class Home:
         costly |= {"shrunken_fits", "state_matches"}
         if "model_comparison" not in also:  # which asks for them, though they may not be there
             costly |= {"session_fits", "session_kinds"}
+        costly |= {"baseline_fits", "prospective_fits", "comparison"}
         left_out |= costly - set(also)
         return [a for a in built if (keys[a] & set(names) if names else not keys[a] & left_out)]
 
@@ -170,6 +175,8 @@ class Home:
             "subject_fits": "fits",
             "transition_fits": "fits",
             "shrunken_fits": "fits",
+            "prospective_fits": "fits",
+            "baseline_fits": "baselines",
         }
         return managers[formats.get(asset, "tables")].read(path)
 

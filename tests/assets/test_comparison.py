@@ -7,11 +7,20 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from glmhmm_assets.defs import comparison
-from glmhmm_assets.defs.comparison import build_state_choice
+from glmhmm_assets.defs.comparison import build_cohort_comparison, build_state_choice
 from glmhmm_assets.io_managers import build_io_managers
+from glmhmm_assets.partitions import subjects_of
 from glmhmm_core.comparison.bootstrap import bootstrap_sessions
 from glmhmm_core.fitting.result import Excluded
+from glmhmm_core.tables.comparison import COMPARISON_SCHEMA
 
+JUDGED = (
+    "baseline_fits",
+    "prospective_fits",
+    "model_comparison",
+    "comparison",
+    "parameter_errors",
+)
 FITS = ("cleaned_sessions", "cleaning_report", "design_tensors", "subject_fits")
 
 
@@ -22,24 +31,29 @@ def test_every_subject_gets_all_models_and_errors(make_home):
     # A subject that cannot be used stays left out, with its reason.
     path = home.write("b", 1)
     path.write_text(path.read_text().replace(",1,", ",7,"))
-    judged = ["session_fits", "session_kinds", "model_comparison", "parameter_errors"]
-    made = home.run(assets=[*FITS, *judged])
+    made = home.run(assets=[*FITS, "session_fits", "session_kinds", *JUDGED])
     facts = home.metadata(made, "model_comparison")
     assert "excluded" in facts["b"]
     assert isinstance(home.stored("parameter_errors", "b"), Excluded)
 
     table, fits = home.stored("model_comparison", "a"), home.stored("subject_fits", "a")
-    lapses = ["lapse_class_1", "lapse_class", "lapse_history", "lapse_history_conditioned"]
-    assert table["model"].to_list() == ["glm", "glmhmm", *lapses, "glmhmm_sessions"]
+    models = ["glm", "glmhmm", "lapse_class", "drifting_weights", "glmhmm_sessions"]
+    assert table["model"].to_list() == models
     assert table["converged"].dtype == pl.Boolean
     glm, two = table.row(0, named=True), table.row(1, named=True)
     assert glm["gain_over_glm"] is None
     gain = two["heldout_bits_per_trial"] - glm["heldout_bits_per_trial"]
     assert two["gain_over_glm"] == pytest.approx(gain)
     assert facts["a"]["best_glmhmm"] == "glmhmm of 2 states"
-    # Lapses can only add to what a GLM explains of the choices it was fitted to.
-    nested = table.filter(pl.col("model").is_in(["lapse_class_1", "lapse_class"]))
-    assert nested["num_parameters"].to_list() == [glm["num_parameters"] + n for n in (1, 2)]
+    forecast = home.stored("prospective_fits", "a")
+    assert [len(fit.cv_metrics) for fit in forecast.fits] == [2, 2]
+    gain = two["prospective_bits_per_trial"] - glm["prospective_bits_per_trial"]
+    assert two["prospective_gain"] == pytest.approx(gain)
+    assert table["prospective_gain"].null_count() == 2  # the GLM's, and sessions of two kinds
+    assert "On prospective folds" in facts["a"]["conclusion"]
+    assert (home.folder / "storage" / "tiny" / "figures" / "a" / "comparison.png").exists()
+    baselines = home.stored("baseline_fits", "a")
+    assert [fit.model for fit in baselines.fits] == ["lapse_class", "drifting_weights"]
 
     # Sessions of two kinds: gains by session add up to the difference of the two rows.
     kinds, sessions = table.row(-1, named=True), home.stored("session_kinds", "a")
@@ -67,6 +81,88 @@ def test_every_subject_gets_all_models_and_errors(make_home):
     assert_frame_equal(table, expected.table)
     assert told["not_converged"] == expected.not_converged
     assert told["near_singular"] is False
+
+
+@pytest.mark.slow
+def test_rivals_that_are_there_are_not_fitted_again(make_home, monkeypatch):
+    home = make_home(a=0)
+    home.add("a")
+    home.run(assets=[*FITS, "baseline_fits", "prospective_fits"])
+    before = home.stored("baseline_fits", "a"), home.stored("prospective_fits", "a")
+
+    def refuse(*_, **__):
+        raise AssertionError("fitted again")
+
+    monkeypatch.setattr("glmhmm_core.baselines.subject.fit_baselines", refuse)
+    monkeypatch.setattr("glmhmm_core.fitting.prospective.score_prospectively", refuse)
+    home.run(assets=["baseline_fits", "prospective_fits"])
+    after = home.stored("baseline_fits", "a"), home.stored("prospective_fits", "a")
+    assert [one.fingerprint for one in after] == [one.fingerprint for one in before]
+    home.edit("prospective_folds = 2", "prospective_folds = 1")
+    with pytest.raises(AssertionError, match="fitted again"):
+        home.run(assets=["baseline_fits"])
+
+
+def cohort_of(home, **tables):
+    """Materialize the cohort's comparison from tables by subject; its facts and its table."""
+    home.add(*tables)
+    folder = home.folder / "storage" / "tiny" / "model_comparison"
+    folder.mkdir(parents=True)
+    manager = build_io_managers(home.folder)["tables"]
+    for subject, table in tables.items():
+        manager.write(table, folder / f"{subject}.parquet")
+    upstream = dg.AssetSpec(
+        dg.AssetKey(["tiny", "model_comparison"]),
+        partitions_def=subjects_of(home.study),
+        metadata={"dagster/io_manager_key": "tables"},
+    )
+    made = dg.materialize(
+        [upstream, build_cohort_comparison(home.study)],
+        instance=home.instance,
+        resources=build_io_managers(home.folder),
+    )
+    (event,) = made.get_asset_materialization_events()
+    facts = {name: value.value for name, value in event.materialization.metadata.items()}
+    return facts, manager.read(home.folder / "storage" / "tiny" / "cohort_comparison.parquet")
+
+
+def compared(subject, gain, converged=True):
+    rows = [
+        {"model": "glm", "num_states": 1, "heldout_bits_per_trial": 0.3, "converged": True},
+        {
+            "model": "glmhmm",
+            "num_states": 2,
+            "heldout_bits_per_trial": 0.3 + gain,
+            "gain_over_glm": gain,
+            "converged": converged,
+        },
+    ]
+    return pl.DataFrame([{"subject": subject, **one} for one in rows], schema=COMPARISON_SCHEMA)
+
+
+def test_the_cohorts_comparison_counts_whom_it_leaves_out(make_home):
+    home = make_home()
+    facts, table = cohort_of(
+        home,
+        a=compared("a", 0.1),
+        b=compared("b", 0.3),
+        c=compared("c", 9.0, converged=False),
+        d=Excluded("d", "too few sessions"),
+    )
+    states = table.row(1, named=True)
+    assert (states["subjects"], states["left_out"]) == (2, 1)
+    assert states["gain_over_glm"] == pytest.approx(0.2)
+    assert facts["subjects"] == 3
+    assert "2 states beat the GLM by 0.2000 bits per trial (SE 0.1000)" in facts["conclusion"]
+    assert "1 of glmhmm K=2" in facts["conclusion"]
+    assert table["conclusion"].unique().to_list() == [facts["conclusion"]]
+    assert (home.folder / "storage/tiny/cohort/figures/tiny/comparison.png").exists()
+
+
+def test_a_cohort_of_nobody_has_no_comparison(make_home):
+    facts, value = cohort_of(make_home(), d=Excluded("d", "too few sessions"))
+    assert isinstance(value, Excluded)
+    assert "no subject" in facts["excluded"]
 
 
 def choose(home, summary):

@@ -24,7 +24,10 @@ PER_SUBJECT = {
     "state_dynamics",
     "psychometrics",
     "heldout_bits",
+    "baseline_fits",
+    "prospective_fits",
     "model_comparison",
+    "comparison",
     "parameter_errors",
     "predictive_checks",
     "parameter_recovery",
@@ -36,8 +39,15 @@ PER_SUBJECT = {
     "session_kinds",
     "fit_tracking",
 }
-COHORT = {"cohort_summary", "cohort_figures", "state_choice", "cohort_checks", "cohort_tracking"}
-COHORT |= {"shrinkage"}
+COHORT = {
+    "cohort_summary",
+    "cohort_figures",
+    "state_choice",
+    "cohort_checks",
+    "cohort_comparison",
+    "cohort_tracking",
+    "shrinkage",
+}
 
 
 @pytest.fixture

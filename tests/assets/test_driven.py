@@ -8,6 +8,7 @@ from glmhmm_core.comparison.scores import heldout_bits_per_trial
 from glmhmm_core.fitting.result import Excluded
 
 FITS = ("cleaned_sessions", "cleaning_report", "design_tensors", "subject_fits", "transition_fits")
+JUDGED = ("baseline_fits", "prospective_fits", "model_comparison")
 TASK = """
 extends = "two_afc"
 title = "Driven"
@@ -46,7 +47,7 @@ def test_they_stand_beside_the_fits_with_a_constant_chain(home):
     path = home.write("b", 1)
     path.write_text(path.read_text().replace(",1,", ",7,"))
     made = home.run(
-        assets=[*FITS, "transition_weight_table", *FIGURES, "model_comparison"],
+        assets=[*FITS, "transition_weight_table", *FIGURES, *JUDGED],
     )
     facts = home.metadata(made, "transition_fits")
     assert "excluded" in facts["b"]

@@ -6,10 +6,9 @@ import pytest
 from conftest import simulate
 from core.oracles import Trials, log_likelihood
 
-from glmhmm_assets.defs import comparison
+from glmhmm_assets.defs.rivals import as_seen
 from glmhmm_assets.resources.refit_log import RefitLog
 from glmhmm_assets.standing import refit_log
-from glmhmm_core.baselines import inputs
 from glmhmm_core.fitting import batch
 from glmhmm_core.fitting.result import Excluded
 from glmhmm_core.states.matching import renumbered
@@ -118,17 +117,12 @@ def test_new_sessions_test_the_earlier_model_and_states_stay(home, monkeypatch):
     assert refit_log(home.study).champion("a")[0] == after.fingerprint
 
 
-def compared(study, fits, design, monkeypatch):
+def compared(fits, design):
     """Sessions that a comparison fits its other models to."""
-    given = []
-    with monkeypatch.context() as patch:
-        patch.setattr(comparison, "LAPSES", ())
-        patch.setattr(inputs, "design_arguments", lambda seen: given.append(seen) or {})
-        comparison.compare(study, fits, design)
-    return sorted(set(given[0].session_ids))
+    return sorted(set(as_seen({"a": design}, {"a": fits})["a"].session_ids))
 
 
-def test_a_refit_that_did_not_converge_is_held_until_a_person_promotes_it(home, monkeypatch):
+def test_a_refit_that_did_not_converge_is_held_until_a_person_promotes_it(home):
     home.run(assets=FITS)
     before = home.stored("subject_fits", "a")
     add_session(home, "a", "s04", seed=5)
@@ -149,7 +143,7 @@ def test_a_refit_that_did_not_converge_is_held_until_a_person_promotes_it(home, 
         seen = home.stored("trial_table", "a")["session"].unique().sort().to_list()
         assert seen == [f"s{i:02d}" for i in range(4)]
         design = home.stored("design_tensors", "a")
-        assert compared(home.study, before, design, monkeypatch) == seen
+        assert compared(before, design) == seen
         assert "s04" in design.session_ids
 
     by_hand = {"ops": {"tiny__subject_fits": {"config": {"promote": ["a"]}}}}

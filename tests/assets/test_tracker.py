@@ -12,15 +12,20 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
+from core.engine.climbs import TWO, trials_of
+from core.fitting.fitted import design_of
 from tracked_fits import make_fit, make_fits
 
 from glmhmm_assets.resources import origin
+from glmhmm_assets.resources.baseline_run import logged_baseline
 from glmhmm_assets.resources.cohort_run import COHORT, logged_choice
 from glmhmm_assets.resources.logged_model import Findings, LoggedModel
 from glmhmm_assets.resources.model_run import data_hash, logged_fit, run_params
 from glmhmm_assets.resources.origin import Origin, code_version
 from glmhmm_assets.resources.tracker import MlflowTracker
+from glmhmm_core.baselines.subject import BaselineSettings, fit_baselines
 from glmhmm_core.comparison.selection import SelectionRule, choose_for_cohort
+from glmhmm_core.fitting.specification import Specification
 from glmhmm_core.fitting.store import load_fits
 
 ORIGIN = Origin("mice", "ibl_2afc", "http://127.0.0.1:3000", "run-1")
@@ -235,6 +240,42 @@ def test_models_of_one_kind_each_have_a_run_and_their_own_fingerprint(tracker, c
     assert reused == {"glm": True, "lapse_class": True, "drift": False}
     current = {r.data.tags["model"]: r.info.run_id for r in all_runs(client, superseded="false")}
     assert current == {key[0]: one.run_id for key, one in second.items()}
+
+
+def test_runs_of_baselines_have_their_scores_and_what_they_learned(tracker, client):
+    design = design_of(trials_of(TWO), "mouse 1")
+    settings = BaselineSettings(("lapse_class", "drifting_weights"), 2.0, cv_folds=2)
+    baselines = fit_baselines({"mouse 1": design}, settings)["mouse 1"]
+    beside = replace(
+        make_fit(1),
+        specification=Specification(2, design.feature_names, np.array([2.0, 3.0])),
+    )
+    models = [logged_baseline(baselines, f, beside, Findings()) for f in baselines.fits]
+    with tracker.open("mice") as store:
+        told = store.log("mouse 1", models, ORIGIN)
+    lapse, drift = (
+        client.get_run(told[name, 1].run_id) for name in ("lapse_class", "drifting_weights")
+    )
+    fits = {fit.model: fit for fit in baselines.fits}
+    for run, fit in ((lapse, fits["lapse_class"]), (drift, fits["drifting_weights"])):
+        metrics = run.data.metrics
+        trials = sum(fold.test_trial_count for fold in fit.cv_metrics)
+        nats = sum(fold.test_log_likelihood for fold in fit.cv_metrics)
+        assert metrics["heldout_log_likelihood_per_trial"] == pytest.approx(nats / trials)
+        assert metrics["heldout_bits_per_trial"] == pytest.approx(fit.heldout_bits_per_trial)
+        assert metrics["train_log_likelihood"] == pytest.approx(fit.raw_log_likelihood)
+        assert metrics["bic"] == pytest.approx(fit.bic)
+        assert metrics["converged"] == 1
+        assert run.data.params["cv_folds"] == "2"
+    assert lapse.data.params["lapse"] == "class"
+    assert lapse.data.params["emission_prior_scale"] == "stimulus 2, bias 3"
+    assert drift.data.params["initial_prior_scale"] == "stimulus 2, bias 3"
+    params = fits["lapse_class"].fitted_params
+    for name, rate in zip(params.lapse_labels, params.lapse_rates, strict=True):
+        assert lapse.data.metrics[f"lapse_rate {name}"] == rate
+    steps = fits["drifting_weights"].fitted_params
+    assert drift.data.metrics["step_size bias"] == steps.step_sizes[1]
+    assert drift.data.metrics["session_step_size stimulus"] == steps.session_step_sizes[0]
 
 
 def test_stages_do_not_supersede_one_anothers_runs(tracker, client):

@@ -36,6 +36,9 @@ COMPARISON = pl.DataFrame(
         "num_states": [1, 2, 1],
         "gain_over_glm": [None, 0.25, 0.125],
         "gain_over_glm_se": [None, 0.5, 0.5],
+        "prospective_gain": [None, -0.25, 0.25],
+        "prospective_gain_se": [None, 0.5, 0.5],
+        "prospective_bits_per_trial": [0.5, 0.25, 0.75],
         "converged": [True, False, True],
     }
 )
@@ -171,6 +174,9 @@ def test_a_table_goes_to_the_models_that_it_is_about():
     assert two.metrics == {
         "gain_over_glm": 0.25,
         "gain_over_glm_se": 0.5,
+        "prospective_gain": -0.25,
+        "prospective_gain_se": 0.5,
+        "prospective_bits_per_trial": 0.25,
         "all_converged": 0.0,
         "parameters_unknown": 1.0,
         "largest_weight_se": 0.5,
@@ -184,7 +190,7 @@ def test_a_table_goes_to_the_models_that_it_is_about():
     assert (dict(nothing.metrics), dict(nothing.tables)) == ({}, {})
 
 
-def test_the_cohorts_number_of_states_is_a_run_until_there_is_none(make_home, tracker):
+def test_what_is_said_of_the_cohort_is_in_runs_until_there_is_nothing(make_home, tracker):
     home = make_home()
     scores = pl.DataFrame(
         [
@@ -193,7 +199,16 @@ def test_the_cohorts_number_of_states_is_a_run_until_there_is_none(make_home, tr
             for k in (1, 2)
         ]
     )
-    names = ("state_choice", "cohort_summary", "cohort_figures")
+    names = ("state_choice", "cohort_summary", "cohort_figures", "cohort_comparison")
+    means = pl.DataFrame(
+        {
+            "model": ["glmhmm"],
+            "num_states": [2],
+            "subjects": [2],
+            "gain_over_glm": [0.1],
+            "conclusion": ["2 states beat the GLM."],
+        }
+    )
     upstream = [
         dg.AssetSpec(dg.AssetKey(["tiny", name]), metadata={"dagster/io_manager_key": "tables"})
         for name in names
@@ -202,6 +217,8 @@ def test_the_cohorts_number_of_states_is_a_run_until_there_is_none(make_home, tr
     def track(choice):
         store(home, "cohort_summary", scores)
         store(home, "state_choice", choice)
+        excluded = isinstance(choice, Excluded)
+        store(home, "cohort_comparison", Excluded("cohort", "nobody") if excluded else means)
         made = dg.materialize(
             [*upstream, build_cohort_tracking(home.study)],
             instance=home.instance,
@@ -211,9 +228,16 @@ def test_the_cohorts_number_of_states_is_a_run_until_there_is_none(make_home, tr
         return {name: value.value for name, value in event.materialization.metadata.items()}
 
     facts = track(choose_for_cohort(scores).table)
-    (run_id,) = current_runs(tracker)["cohort"]
-    assert run_id in facts["mlflow"]
-    assert tracker.prepare().get_run(run_id).data.metrics["num_states"] == 2
-    assert not track(choose_for_cohort(scores).table)["new"]
+    client = tracker.prepare()
+    runs = {
+        client.get_run(run_id).data.tags["model"]: client.get_run(run_id)
+        for run_id in current_runs(tracker)["cohort"]
+    }
+    assert set(runs) == {"state_choice", "comparison"}
+    assert all(run.info.run_id in facts[model] for model, run in runs.items())
+    assert runs["state_choice"].data.metrics["num_states"] == 2
+    assert runs["comparison"].data.metrics["gain_over_glm/glmhmm_K2"] == 0.1
+    assert runs["comparison"].data.tags["conclusion"] == "2 states beat the GLM."
+    assert track(choose_for_cohort(scores).table)["runs_new"] == 0
     assert track(Excluded("cohort", "one subject"))["excluded"] == "one subject"
     assert current_runs(tracker) == {}

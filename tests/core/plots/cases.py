@@ -12,6 +12,7 @@ from glmhmm_core.comparison.recovery import DECODED_SCHEMA, Recovery
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.fitting.free_parameters import free_parameters
 from glmhmm_core.tables.behavior import accuracy_table, psychometric_table
+from glmhmm_core.tables.comparison import COMPARISON_SCHEMA
 from glmhmm_core.tables.dynamics import (
     change_table,
     occupancy_table,
@@ -145,3 +146,32 @@ def cohort(size):
         options = {"subject": name, "seed": i, "n_restarts": 3}
         members.append((cleaned, make_subject(cleaned, models, **options)))
     return Tables(members)
+
+
+def comparisons(size, trouble):
+    """Models side by side of some subjects; with trouble, some are not converged or forecast."""
+    rng = np.random.default_rng(size)
+    models = [("glm", 1), *(("glmhmm", k) for k in (2, 3, 4, 5)), ("glmhmm_t", 3)]
+    models += [("lapse_class_1", 1), ("lapse_class", 1), ("lapse_history_conditioned", 1)]
+    models += [("drifting_weights", 1)]
+    rows = []
+    for i in range(size):
+        level = rng.normal(0.35, 0.1)
+        for place, (model, k) in enumerate(models):
+            gain = None if model == "glm" else rng.normal(0.02 * place, 0.02)
+            late = None if trouble and i % 2 else gain
+            rows.append(
+                {
+                    "subject": f"CSHL_{i:03d}",
+                    "model": model,
+                    "num_states": k,
+                    "heldout_bits_per_trial": level + (gain or 0),
+                    "gain_over_glm": gain,
+                    "gain_over_glm_se": gain and 0.01,
+                    "prospective_bits_per_trial": late and level + late - 0.02,
+                    "prospective_gain": late,
+                    "prospective_gain_se": late and 0.015,
+                    "converged": not (trouble and place > 4 and i % 3 == 0),
+                }
+            )
+    return pl.DataFrame(rows, schema=COMPARISON_SCHEMA)

@@ -7,7 +7,7 @@ import matplotlib as mpl
 import polars as pl
 import pytest
 from core.driven_fits import with_regressors
-from core.plots.cases import LABEL, cohort, many_states, textbook, ugly
+from core.plots.cases import LABEL, cohort, comparisons, many_states, textbook, ugly
 from core.plots.crowding import problems
 from matplotlib.figure import Figure
 
@@ -18,6 +18,7 @@ from glmhmm_core.plots.cohort_states import (
     cohort_occupancy,
     cohort_transitions,
 )
+from glmhmm_core.plots.comparison import cohort_comparison_figure, comparison
 from glmhmm_core.plots.dynamics import state_dynamics
 from glmhmm_core.plots.optimization import em_traces
 from glmhmm_core.plots.psychometrics import psychometric_by_state
@@ -113,6 +114,22 @@ def test_transition_weights_of_a_cohort(size, num_states):
 @pytest.mark.parametrize(("size", "num_states"), [(1, 1), (3, 3), (37, 5)])
 def test_figures_of_a_cohort(draw, size, num_states):
     uncrowded(draw(cohort(size), num_states))
+
+
+@pytest.mark.parametrize("trouble", [False, True])
+@pytest.mark.parametrize("size", [1, 3, 37])
+def test_models_side_by_side(size, trouble):
+    table = comparisons(size, trouble)
+    uncrowded(comparison(table.filter(subject=table["subject"][0]), "a long name " * 9))
+    uncrowded(cohort_comparison_figure(table, NAME))
+
+
+def test_models_without_scores_say_so():
+    table = comparisons(3, trouble=False).with_columns(
+        heldout_bits_per_trial=pl.lit(None, pl.Float64)
+    )
+    uncrowded(comparison(table.filter(subject=table["subject"][0]), "a"))
+    uncrowded(cohort_comparison_figure(table, NAME))
 
 
 @pytest.mark.parametrize("draw", [weights_by_state, lambda w, k: cohort_weights(w, k, NAME)])

@@ -1,0 +1,132 @@
+"""What GLM-HMMs are held against: baselines on the same folds, and forecasts of the sessions ahead.
+
+Both are dear, and kept under fingerprints as the fits are: a run that finds them fits nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from glmhmm_assets.compilation_cache import use_compilation_cache
+from glmhmm_assets.per_subject import exclude, show, subject_asset
+from glmhmm_assets.resources.fit_store import FitStore
+from glmhmm_assets.study import Study
+
+if TYPE_CHECKING:
+    from glmhmm_core.baselines.result import SubjectBaselines
+    from glmhmm_core.baselines.subject import BaselineSettings
+    from glmhmm_core.design.design import Design
+
+
+def build_rivals(study: Study) -> list[dg.AssetsDefinition]:
+    """Build the assets of baselines and of prospective scores."""
+    baselines = subject_asset(study, kinds={"jax"}, rooms=("baselines", "engine", "fitting"))
+    forecasts = subject_asset(study, kinds={"jax"}, rooms=("engine", "fitting"))
+
+    @dg.asset(**baselines, io_manager_key="baselines")
+    def baseline_fits(
+        context: dg.AssetExecutionContext, design_tensors: dict, subject_fits: dict
+    ) -> dict:
+        """Lapse GLMs and drifting weights of every subject, with the GLM-HMMs' priors and folds.
+
+        Which ones is the study's ``[comparison] models``. One that cannot be fitted is named in
+        the notes and takes none of the others with it. All are of the sessions that the GLM-HMMs
+        saw: where a refit is held, there are newer ones.
+        """
+        from glmhmm_core.baselines.subject import fingerprint, fit_baselines
+
+        use_compilation_cache(study)
+        settings = baseline_settings(study)
+        store = FitStore(study.storage / "baselines", "glmhmm_core.baselines.store", "baselines")
+        seen = as_seen(design_tensors, subject_fits)
+        prints = {s: fingerprint(design, settings) for s, design in seen.items()}
+        found = _keep(
+            context,
+            subject_fits | seen,
+            prints,
+            store,
+            lambda todo, keep: fit_baselines(todo, settings, keep),
+        )
+        for subject, one in _usable(found).items():
+            show(context, subject, _facts(one))
+        return found
+
+    @dg.asset(**forecasts, io_manager_key="fits", pool="gpu")
+    def prospective_fits(context: dg.AssetExecutionContext, subject_fits: dict) -> dict:
+        """GLM-HMMs fitted to every subject's past and scored on its next sessions.
+
+        Interleaved folds let models of slow change look ahead; these do not. The models are those
+        of ``subject_fits``, with prospective folds in the place of the interleaved ones.
+        """
+        from glmhmm_core.fitting.prospective import fingerprint, score_prospectively
+        from glmhmm_core.fitting.result import Excluded
+
+        use_compilation_cache(study)
+        folds = study.comparison.prospective_folds
+        if not folds:
+            return {
+                s: one if isinstance(one, Excluded) else Excluded(s, "no prospective folds")
+                for s, one in subject_fits.items()
+            }
+        prints = {s: fingerprint(f, folds) for s, f in _usable(subject_fits).items()}
+        store = FitStore(study.storage / "prospective")
+        return _keep(
+            context,
+            subject_fits,
+            prints,
+            store,
+            lambda todo, keep: score_prospectively(todo, folds, keep),
+        )
+
+    return [baseline_fits, prospective_fits]
+
+
+def as_seen(designs: Mapping[str, Any], fits: Mapping[str, Any]) -> "dict[str, Design]":
+    """Designs of the sessions that the fits saw, of subjects that have fits."""
+    return {s: designs[s].of_sessions(f.keys_session.tolist()) for s, f in _usable(fits).items()}
+
+
+def baseline_settings(study: Study) -> "BaselineSettings":
+    """Which baselines the study asks for, with the priors and folds of its GLM-HMMs."""
+    from glmhmm_core.baselines.subject import BaselineSettings
+
+    return BaselineSettings.beside(
+        study.fit_settings(), study.comparison.models, study.comparison.prospective_folds
+    )
+
+
+def _usable(values: Mapping[str, Any]) -> dict[str, Any]:
+    from glmhmm_core.fitting.result import Excluded
+
+    return {s: value for s, value in values.items() if not isinstance(value, Excluded)}
+
+
+def _keep(
+    context: dg.AssetExecutionContext,
+    given: Mapping[str, Any],
+    prints: Mapping[str, str],
+    store: FitStore,
+    fit: Callable[[dict[str, Any], Callable[[Any], None]], Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Fit what the store does not hold under these fingerprints, and keep it there at once."""
+    stored = {subject: store.find(subject, mark) for subject, mark in prints.items()}
+    todo = {subject: given[subject] for subject, value in stored.items() if value is None}
+    context.log.info("%d subjects are done already, %d to do", len(stored) - len(todo), len(todo))
+    made = fit(todo, lambda one: store.keep(one, prints[one.subject])) if todo else {}
+    found = {**given, **stored, **made}
+    for subject in context.partition_keys:
+        if subject not in _usable({subject: found[subject]}):
+            exclude(context, found[subject])
+    return {subject: found[subject] for subject in context.partition_keys}
+
+
+def _facts(one: "SubjectBaselines") -> dict[str, Any]:
+    """The essentials of a subject's baselines, for its materialization."""
+    failed = [fit.model for fit in one.fits if not fit.converged]
+    return {
+        "models": ", ".join(fit.model for fit in one.fits) or "none",
+        "fingerprint": one.fingerprint,
+        **({"not_converged": ", ".join(failed)} if failed else {}),
+        **({"notes": "\n".join(one.notes)} if one.notes else {}),
+    }

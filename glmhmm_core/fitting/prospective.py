@@ -1,0 +1,128 @@
+"""How well models forecast: each is fitted to a subject's past and scored on its next sessions."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any
+
+from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.climb import Map, ProgressCallback, Training, best, climb_all
+from glmhmm_core.fitting.fingerprint import sources_hash
+from glmhmm_core.fitting.folds import Splits, split_sessions
+from glmhmm_core.fitting.problem import Problem
+from glmhmm_core.fitting.refit import problem_of
+from glmhmm_core.fitting.result import CVFoldResult, Excluded, FitResult, SubjectFits
+from glmhmm_core.fitting.subject import score_fold
+from glmhmm_core.fitting.workers import Workers
+
+_log = logging.getLogger(__name__)
+
+#: Fresh starts of every fold but the first, besides the fold before it.
+LATER_STARTS = 4
+
+
+def score_prospectively(
+    fits: Mapping[str, SubjectFits],
+    num_folds: int,
+    on_finished: Callable[[SubjectFits], None] | None = None,
+) -> dict[str, SubjectFits | Excluded]:
+    """Fit every model of every subject to its past, and score it on the sessions after.
+
+    A model starts in its first fold from as many restarts as in the fit to all sessions, later
+    from the fold before it and a few fresh ones: nothing that a start knows was held out. There
+    is no population to start from, since it would have seen the future.
+
+    Parameters
+    ----------
+    fits
+        Subjects' models, which say what is fitted, and how.
+    num_folds
+        Prospective folds, at least 1.
+    on_finished
+        Called with each subject's value as soon as it is there, in the order of ``fits``.
+
+    Returns
+    -------
+    dict
+        The same models with prospective folds in ``cv_metrics``; why there are none
+        (``Excluded``) for a subject with too few sessions.
+    """
+    results: dict[str, SubjectFits | Excluded] = {}
+    with Workers() as workers:
+        pending: dict[str, list[Future[Any]]] = {}
+        for subject, one in fits.items():
+            try:
+                splits = prospective_splits(problem_of(one.fits[0]), num_folds)
+            except InputError as error:
+                results[subject] = Excluded(subject, str(error))
+                continue
+            jobs = [_Forecast(fit, subject, splits) for fit in one.fits]
+            pending[subject] = [workers.submit(job, lambda _: None) for job in jobs]
+        for subject, futures in pending.items():
+            try:
+                folds = [future.result() for future in futures]
+            except MemoryError:
+                raise  # not this subject's fault
+            except Exception as error:
+                # Other subjects' scores must not be lost to one subject's surprise.
+                _log.exception("%s is left out after an unexpected error", subject)
+                what = f"unexpected {type(error).__name__}: {error}"
+                results[subject] = Excluded(subject, what)
+                continue
+            scored = zip(fits[subject].fits, folds, strict=True)
+            models = tuple(replace(fit, cv_metrics=scores) for fit, scores in scored)
+            results[subject] = value = replace(fits[subject], fits=models)
+            if on_finished is not None:
+                on_finished(value)
+    return {subject: results[subject] for subject in fits}
+
+
+def fingerprint(fits: SubjectFits, num_folds: int) -> str:
+    """Hash of everything that decides a subject's prospective scores, as 64 hexadecimal digits."""
+    said = f"{fits.fingerprint} {num_folds} {sources_hash()}"
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def prospective_splits(problem: Problem, num_folds: int) -> Splits:
+    """Prospective splits of a problem's sessions.
+
+    Raises
+    ------
+    InputError
+        If there are too few sessions, or no choice in those before the first that is scored.
+    """
+    splits = split_sessions(len(problem.sessions), num_folds, "prospective")
+    if num_folds and not problem.mask[splits.train[0][problem.session_index]].any():
+        raise InputError(
+            "the first half of the sessions has no choice to train on",
+            where="prospective folds",
+            remedy="Ask for 0 of them.",
+        )
+    return splits
+
+
+@dataclass(frozen=True)
+class _Forecast:
+    """One model of one subject in all prospective folds, one after the other."""
+
+    fit: FitResult
+    subject: str
+    splits: Splits
+
+    def run(self, run: Map, tell: ProgressCallback) -> tuple[CVFoldResult, ...]:
+        fit, problem = self.fit, problem_of(self.fit)
+        folds: list[CVFoldResult] = []
+        for fold in range(len(self.splits.train)):
+            trained, tested = (side[fold][problem.session_index] for side in self.splits)
+            before = [folds[-1].fitted_params] if folds else []
+            starts = min(LATER_STARTS, fit.settings.n_restarts) if before else None
+            settings = replace(fit.settings, n_restarts=starts or fit.settings.n_restarts)
+            training = Training(
+                problem.data(~trained), fit.specification, settings, self.subject, fold
+            )
+            climbs = climb_all(training, fit.num_states, training.glm(), before, run, tell)
+            winner = best(climbs)
+            folds.append(score_fold(problem, fold, trained, tested, climbs[winner], winner))
+        return tuple(folds)
