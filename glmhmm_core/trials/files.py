@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -57,13 +57,14 @@ def _stamped(path: AnyPath, found: Any) -> Stamped:
 def entries(folder: AnyPath, wanted: re.Pattern[str] = re.compile(".*")) -> list[Entry]:
     """List a folder by name, leaving out hidden names and those not wanted.
 
-    A file that vanishes meanwhile is left out too.
+    A file that vanishes meanwhile is left out too. A link that leads nowhere is a file: whoever
+    reads it says so.
     """
     found: list[tuple[str, AnyPath, bool, Callable[[], Any]]]
     if isinstance(folder, Path):
         with os.scandir(folder) as scanned:
             found = [
-                (e.name, _local(e.path), e.is_dir(), e.stat) for e in scanned if _kept(e, wanted)
+                (e.name, _local(e.path), *_target(e)) for e in scanned if _kept(e, wanted)
             ]
     else:
         found = [(p.name, p, p.is_dir(), p.stat) for p in folder.iterdir() if _kept(p, wanted)]
@@ -74,6 +75,19 @@ def entries(folder: AnyPath, wanted: re.Pattern[str] = re.compile(".*")) -> list
         except FileNotFoundError:
             continue
     return listed
+
+
+def _target(entry: os.DirEntry[str]) -> tuple[bool, Callable[[], Any]]:
+    """Whether an entry is a folder, and its ``stat``: of a link that leads nowhere its own."""
+    try:
+        is_folder = entry.is_dir()
+        if entry.is_symlink():
+            entry.stat()
+    except OSError:
+        if entry.is_symlink():
+            return False, partial(entry.stat, follow_symlinks=False)
+        raise
+    return is_folder, entry.stat
 
 
 @lru_cache(maxsize=2**18)

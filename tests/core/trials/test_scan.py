@@ -239,6 +239,32 @@ def test_a_folder_and_a_table_that_cannot_be_opened_stop_no_one(mice, rows, monk
     assert (digests(mice), digests(rows.parent, "csv")) == before
 
 
+@pytest.mark.parametrize("target", ["gone.csv", "b.csv"], ids=["dangling", "of itself"])
+def test_a_table_that_is_a_link_to_nothing_is_reported_and_stops_no_one(rows, target):
+    before = digests(rows.parent, "csv")
+    link = rows.with_name("b.csv")
+    link.symlink_to(link.with_name(target))
+    assert digests(rows.parent, "csv") == before
+    (problem,) = scan(rows.parent, "csv", OWN).report.to_dicts()
+    assert (problem["level"], problem["rule"]) == ("file", "unreadable")
+    assert problem["reason"].startswith("b.csv: cannot be opened (")
+    link.unlink()
+    link.with_name("there.txt").write_text(HEADER + "carl,d0,1,1,1,x\n")
+    link.symlink_to("there.txt")
+    assert set(digests(rows.parent, "csv")) == {"ann", "bob", "carl"}
+
+
+def test_a_session_file_that_is_a_link_to_nothing_says_so(mice):
+    link = alf_folder(mice, "ann", "2019-07-01_001") / "_ibl_trials.choice.npy"
+    link.unlink()
+    link.symlink_to("gone.npy")
+    assert set(digests(mice)) == {"ann", "bob"}
+    trials, report = read_subject(mice, "alf", IBL, "ann")
+    assert trials["session"].unique().to_list() == ["2019-07-02_001"]
+    (reason,) = report.filter(session="2019-07-01_001")["reason"]
+    assert "choice.npy cannot be read (FileNotFoundError" in reason
+
+
 def test_a_remote_folder_reads_as_a_local_one(mice):
     remote = UPath("memory://bucket/mice")
     for file in mice.rglob("*.npy"):
