@@ -9,12 +9,15 @@ from typing import Any
 class Progress:
     """Counts what the fits tell, from any thread, and says the state at most every few seconds.
 
+    Counted are models, not restarts: how many of these a model has depends on what else it is
+    started from, and they are told of together.
+
     Parameters
     ----------
     say
         Takes a line of text.
-    restarts, folds
-        How many restarts on all sessions, and folds, there are to come.
+    models, folds
+        How many models on all sessions, and folds of whole subjects, there are to come.
     every
         Seconds between two lines.
     clock
@@ -25,32 +28,32 @@ class Progress:
         self,
         say: Callable[[str], Any],
         *,
-        restarts: int,
+        models: int,
         folds: int,
         every: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._say, self._every, self._clock = say, every, clock
-        self._all = {"restarts": restarts, "folds": folds}
-        self._done = dict.fromkeys(self._all, 0)
+        self._all = {"models": models, "folds": folds}
+        self._done: dict[str, set[tuple[str, int]]] = {counted: set() for counted in self._all}
         self._start = self._last = clock()
         self._lock = threading.Lock()
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Take one event of the fits."""
         if event["event"] == "cv_fold_complete":
-            counted = "folds"
+            counted, which = "folds", event["fold"]
         elif event["event"] == "restart_complete" and event["fit_phase"] == "full_data":
-            counted = "restarts"
+            counted, which = "models", event["num_states"]
         else:
             return
         with self._lock:
-            self._done[counted] += 1
+            self._done[counted].add((event["subject"], which))
             now = self._clock()
             if now - self._last >= self._every:
                 self._last = now
                 self._say(self._line(now - self._start))
 
     def _line(self, seconds: float) -> str:
-        parts = [f"{self._done[k]} of {n} {k}" for k, n in self._all.items() if n]
+        parts = [f"{len(self._done[k])} of {n} {k}" for k, n in self._all.items() if n]
         return f"fitting: {', '.join(parts)}, {seconds:.0f} s"

@@ -119,7 +119,7 @@ def _fit(
     if todo:
         progress = Progress(
             context.log.info,
-            restarts=len(todo) * len(num_states) * settings.n_restarts,
+            models=len(todo) * len(num_states),
             folds=len(todo) * settings.cv_folds,
         )
         fits |= fit_subjects(

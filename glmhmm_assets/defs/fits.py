@@ -128,11 +128,9 @@ def fit_batch(
         context.log.info("finished %s", one.subject)
 
     if todo:
-        # One state has one optimum and needs one start.
-        starts = sum(1 if k == 1 else settings.n_restarts for k in num_states)
         progress = Progress(
             context.log.info,
-            restarts=len(todo) * starts,
+            models=len(todo) * len(num_states),
             folds=len(todo) * settings.cv_folds,
         )
         fit_subjects(

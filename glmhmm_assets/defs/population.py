@@ -94,7 +94,7 @@ def _fit(
     use_compilation_cache(study)
     from glmhmm_core.errors import InputError
     from glmhmm_core.fitting.fingerprint import fingerprint
-    from glmhmm_core.fitting.population import RESTARTS, SUBJECT, fit_population, pooled_design
+    from glmhmm_core.fitting.population import SUBJECT, fit_population, pooled_design
     from glmhmm_core.fitting.result import Excluded
 
     usable = {s: d for s, d in designs.items() if not isinstance(d, Excluded)}
@@ -105,9 +105,9 @@ def _fit(
         mark = fingerprint(pooled_design(usable), num_states, settings)
         fits = store.find(SUBJECT, mark)
         if fits is None:
-            # One state has one optimum and needs one start.
-            starts = sum(1 if k == 1 else min(settings.n_restarts, RESTARTS) for k in num_states)
-            progress = Progress(context.log.info, restarts=starts, folds=settings.cv_folds)
+            progress = Progress(
+                context.log.info, models=len(num_states), folds=settings.cv_folds
+            )
             fits = fit_population(usable, num_states, settings, progress_callback=progress)
             store.keep(fits, mark)
     except InputError as error:

@@ -100,15 +100,17 @@ def test_removing_a_picture_leaves_others(tmp_path):
 
 def test_progress_is_told_now_and_then_and_counts_all():
     said, now = [], [0.0]
-    tell = Progress(said.append, restarts=4, folds=2, every=10, clock=lambda: now[0])
-    for i in range(4):
+    tell = Progress(said.append, models=4, folds=2, every=10, clock=lambda: now[0])
+    for i, (subject, k) in enumerate((("a", 1), ("a", 2), ("b", 1), ("b", 2))):
         now[0] += 6
-        tell({"event": "restart_start", "fit_phase": "full_data"})
-        tell({"event": "restart_complete", "fit_phase": "full_data"})
-        tell({"event": "restart_complete", "fit_phase": "cross_validation"})
+        for _ in range(5):  # with starts that were given, more than the restarts
+            about = {"subject": subject, "num_states": k}
+            tell({"event": "restart_start", "fit_phase": "full_data", **about})
+            tell({"event": "restart_complete", "fit_phase": "full_data", **about})
+            tell({"event": "restart_complete", "fit_phase": "cross_validation", **about})
         if i % 2:
-            tell({"event": "cv_fold_complete"})
+            tell({"event": "cv_fold_complete", "subject": subject, "fold": 0})
     assert said == [
-        "fitting: 2 of 4 restarts, 0 of 2 folds, 12 s",
-        "fitting: 4 of 4 restarts, 1 of 2 folds, 24 s",
+        "fitting: 2 of 4 models, 0 of 2 folds, 12 s",
+        "fitting: 4 of 4 models, 1 of 2 folds, 24 s",
     ]
