@@ -105,9 +105,7 @@ def _fit(
         mark = fingerprint(pooled_design(usable), num_states, settings)
         fits = store.find(SUBJECT, mark)
         if fits is None:
-            progress = Progress(
-                context.log.info, models=len(num_states), folds=settings.cv_folds
-            )
+            progress = Progress(context.log.info, models=len(num_states), folds=settings.cv_folds)
             fits = fit_population(usable, num_states, settings, progress_callback=progress)
             store.keep(fits, mark)
     except InputError as error:

@@ -63,9 +63,7 @@ def entries(folder: AnyPath, wanted: re.Pattern[str] = re.compile(".*")) -> list
     found: list[tuple[str, AnyPath, bool, Callable[[], Any]]]
     if isinstance(folder, Path):
         with os.scandir(folder) as scanned:
-            found = [
-                (e.name, _local(e.path), *_target(e)) for e in scanned if _kept(e, wanted)
-            ]
+            found = [(e.name, _local(e.path), *_target(e)) for e in scanned if _kept(e, wanted)]
     else:
         found = [(p.name, p, p.is_dir(), p.stat) for p in folder.iterdir() if _kept(p, wanted)]
     listed = []
