@@ -11,6 +11,7 @@ intervals are Wilson's at that number, 95 %.
 import numpy as np
 import polars as pl
 
+from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.result import FitResult, SubjectFits
 from glmhmm_core.states.labels import Roles, order_and_label
 from glmhmm_core.tables.own_choice import own_choice_removed
@@ -95,7 +96,11 @@ def accuracy_table(
 
 
 def psychometric_table(
-    fits: SubjectFits, cleaned: pl.DataFrame, stimulus_column: str, roles: Roles | None = None
+    fits: SubjectFits,
+    cleaned: pl.DataFrame,
+    stimulus_column: str,
+    roles: Roles | None = None,
+    among: pl.Expr | None = None,
 ) -> pl.DataFrame:
     """Share of each choice against the stimulus, by state, as ``PSYCHOMETRIC_SCHEMA``.
 
@@ -114,11 +119,28 @@ def psychometric_table(
         As for ``trial_table``.
     stimulus_column
         The task's main stimulus, a column of ``cleaned``.
+    among
+        Which trials count, of a condition say: ``pl.col("drug") == "saline"``, on the columns of
+        ``cleaned``. States, and what precedes a trial, are those of the whole sessions.
+
+    Raises
+    ------
+    InputError
+        If no trial is among these.
     """
-    stimulus = chain_rows(fits, cleaned)[stimulus_column].cast(pl.Float64).to_numpy()
+    chain = chain_rows(fits, cleaned)
+    stimulus = chain[stimulus_column].cast(pl.Float64).to_numpy()
+    counted = np.zeros(len(stimulus), bool)
+    counted[(chain if among is None else chain.filter(among))["row"].to_numpy()] = True
+    if not counted.any():
+        raise InputError(
+            f"no trial where {among}",
+            where=f"subject {fits.subject}",
+            remedy="Leave the subject out, or correct the condition.",
+        )
     rows: list[tuple] = []
     for fit in fits.fits:
-        use = fit.mask & np.isfinite(stimulus)
+        use = fit.mask & np.isfinite(stimulus) & counted
         if not use.any():
             continue
         place, bins = stimulus[use], _bins(stimulus[use])

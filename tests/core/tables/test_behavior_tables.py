@@ -22,6 +22,7 @@ from scipy.special import expit
 from scipy.stats import binomtest
 
 from glmhmm_core.engine.parameters import Parameters
+from glmhmm_core.errors import InputError
 from glmhmm_core.tables.behavior import (
     ACCURACY_SCHEMA,
     ALL,
@@ -107,6 +108,36 @@ def test_points_of_all_trials_are_the_shares_of_choices():
         pl.col("probability").sum()
     )
     np.testing.assert_allclose(shares["probability"], 1)
+
+
+def test_a_condition_has_the_points_and_the_curve_of_its_own_trials():
+    drug = pl.when(pl.col("trial") % 3 == 0).then(pl.lit("saline")).otherwise(pl.lit("ketamine"))
+    cleaned = SMALL.with_columns(drug=drug).sample(fraction=1, shuffle=True, seed=1)
+    saline = pl.col("drug") == "saline"
+    table = psychometric_table(FEW, cleaned, "contrast", among=saline).filter(class_name="right")
+    own = SMALL.with_columns(drug=drug)
+    here = own["drug"].eq("saline").to_numpy() & FEW[3].mask
+    for k in range(3):
+        points = table.filter(num_states=3, kind="data", state_idx=k)
+        for x, p in points.select("stimulus", "probability").rows():
+            at = here & np.isclose(SMALL["contrast"], x)
+            w = FEW[3].smoothed_state_probs[at, k]
+            assert p == pytest.approx(w @ FEW[3].y[at] / w.sum())
+    everyone = psychometric_table(FEW, cleaned, "contrast", among=saline | ~saline)
+    assert everyone.equals(psychometric_table(FEW, cleaned, "contrast"))
+    curve = table.filter(num_states=3, kind="model", state_idx=0)["probability"]
+    rest = psychometric_table(FEW, cleaned, "contrast", among=~saline)
+    others = rest.filter(num_states=3, kind="model", state_idx=0, class_name="right")
+    whole = everyone.filter(num_states=3, kind="model", state_idx=0, class_name="right")
+    share = FEW[3].smoothed_state_probs[here, 0].sum()
+    share /= FEW[3].smoothed_state_probs[FEW[3].mask, 0].sum()
+    mixed = share * curve + (1 - share) * others["probability"]
+    np.testing.assert_allclose(mixed, whole["probability"])
+
+
+def test_a_condition_without_trials_is_named():
+    with pytest.raises(InputError, match="no trial where"):
+        psychometric_table(FEW, SMALL, "contrast", among=pl.col("trial") < 0)
 
 
 def test_points_of_a_state_are_weighted_by_its_posterior():
