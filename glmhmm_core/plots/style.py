@@ -196,8 +196,9 @@ def foot_legend(
     The note is the legend's title: the layout keeps room for one thing at the foot.
     """
     width = figure.get_figure(root=True).get_figwidth()
-    # Lines that still fit when the figure is drawn on smaller paper for a small picture.
-    lines = textwrap.wrap(note, max(30, int(width * SMALL_PAPER * 72 / (8 * 0.55))))
+    # Lines that still fit when the figure is drawn on smaller paper for a small picture, also
+    # where they are names in capitals.
+    lines = textwrap.wrap(note, max(30, int(width * SMALL_PAPER * 72 / (8 * 0.62))))
     figure.legend(
         handles=list(handles),
         loc="outside lower left",
