@@ -58,7 +58,7 @@ def lag_kernels(
     rows, columns = style.grid_of(max(len(labels), 1), ACROSS if panels.height == 1 else MORE)
     height = 1.7 + (0.5 + 1.9 * panels.height) * rows
     figure = style.new_figure(height, min(max(5.4, 0.9 + 2.3 * columns), style.WIDEST))
-    style.head(figure, cohort, f"lags of {style.plain(regressor)}, {style.models(num_states)}")
+    style.head(figure, cohort, f"weights of {style.plain(regressor)}, {style.models(num_states)}")
     if not labels:
         style.say(figure.subplots(), "No state has a name that several subjects share.")
         return figure

