@@ -35,6 +35,18 @@ num_states = [1, 2]
 n_restarts = 1
 max_iters = 50
 cv_folds = 0
+
+# What tests of its own have, and is slow.
+[comparison]
+models = []
+prospective_folds = 0
+
+[hierarchy]
+enabled = false
+
+[checks]
+recoveries = 1
+recovery_restarts = 1
 """
 
 

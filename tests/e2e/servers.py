@@ -49,6 +49,18 @@ num_states = [1, 2]
 n_restarts = 2
 max_iters = 200
 cv_folds = 2
+
+# What tests of its own have, and is slow.
+[comparison]
+models = []
+prospective_folds = 0
+
+[hierarchy]
+enabled = false
+
+[checks]
+recoveries = 1
+recovery_restarts = 1
 """
 
 

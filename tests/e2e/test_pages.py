@@ -77,6 +77,8 @@ def test_its_models_are_in_mlflow_with_links_both_ways(pages, run):
 
 
 def test_the_lineage_shows_the_whole_path(pages, page):
+    # Dagster draws only what is in sight.
+    page.set_viewport_size({"width": 2200, "height": 3000})
     page.goto(f"{pages.dagster}/locations/__repository__@glmhmm/asset-groups/tiny")
     for asset in ("raw_sessions", "design_tensors", "subject_fits", "fit_tracking", "weights"):
         page.get_by_text(asset, exact=True).first.wait_for()
@@ -102,7 +104,7 @@ def test_the_links_lead_from_dagster_to_the_mlflow_run_and_back(pages, page):
     link = page.locator(f"a[href^='{pages.mlflow}'][href*='/runs/']").last
     page.goto(link.get_attribute("href"))
     page.get_by_text("ann K=2").first.wait_for()
-    back = page.get_by_role("link", name="this subject's fit")
+    back = page.get_by_role("link", name="what made it")
     back.wait_for()
     page.goto(back.get_attribute("href"))
     page.get_by_text("fingerprint", exact=True).first.wait_for()
