@@ -63,7 +63,7 @@ def subject_assets(study: Study) -> list[dg.AssetsDefinition]:
         *build_rivals(study),
         *build_comparison(study),
         *build_validity(study),
-        build_session_fits(study),
+        *build_session_fits(study),
         build_fit_tracking(study),
     ]
 
@@ -85,7 +85,7 @@ def study_definitions(study: Study) -> dg.Definitions:
             *build_cohort(study),
             *build_shrinkage(study),
             build_state_choice(study),
-            build_cohort_checks(study),
+            *build_cohort_checks(study),
             *build_driven_cohort(study),
             build_cohort_comparison(study),
             build_cohort_tracking(study),

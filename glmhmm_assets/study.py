@@ -79,11 +79,13 @@ class ComparisonTable(TomlTable):
     """``[comparison]``: what the GLM-HMMs have to beat, and how.
 
     ``models`` are fitted beside them on the same folds; ``prospective_folds`` blocks of the later
-    half of the sessions are forecast from those before.
+    half of the sessions are forecast from those before; ``session_kinds`` is whether the shown
+    model is also fitted with sessions of two kinds.
     """
 
     models: Annotated[tuple[Baseline, ...], Field(strict=False)] = get_args(Baseline)
     prospective_folds: Annotated[int, Field(ge=0)] = 3
+    session_kinds: bool = True
 
 
 class FiguresTable(TomlTable):
@@ -102,12 +104,19 @@ class ChecksTable(TomlTable):
 
     ``simulations`` is how many data sets it makes for the predictive checks, enough for a p-value
     of .01; ``recoveries`` how many of its data sets are fitted again from ``recovery_restarts``
-    fresh starts each.
+    fresh starts each. 0 means that the check is left out.
     """
 
-    simulations: Annotated[int, Field(ge=200)] = 200
-    recoveries: Annotated[int, Field(ge=1)] = 5
+    simulations: Annotated[int, Field(ge=0)] = 200
+    recoveries: Annotated[int, Field(ge=0)] = 5
     recovery_restarts: Annotated[int, Field(ge=1)] = 8
+
+    @field_validator("simulations")
+    @classmethod
+    def _enough(cls, value: int) -> int:
+        if 0 < value < 200:
+            raise ValueError("too few for a p-value of .01; give 200 or more, or 0 for none")
+        return value
 
 
 class HierarchyTable(TomlTable):

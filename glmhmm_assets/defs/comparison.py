@@ -11,6 +11,8 @@ from glmhmm_assets.defs.driven import NAME as DRIVEN
 from glmhmm_assets.defs.driven import driven_input
 from glmhmm_assets.defs.figures import ROOMS as DRAWN
 from glmhmm_assets.defs.figures import draw
+from glmhmm_assets.defs.session_kinds import NAME as SESSION_KINDS
+from glmhmm_assets.defs.session_kinds import session_input
 from glmhmm_assets.per_subject import code_version, for_each, show, subject_asset
 from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.study import Study
@@ -31,20 +33,14 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
     @dg.asset(
         **common,
         io_manager_key="tables",
-        ins=driven_input(study)
-        | {
-            "session_fits": dg.AssetIn(
-                [study.name, "session_fits"], metadata={"allow_missing_partitions": True}
-            )
-        },
+        ins=driven_input(study) | session_input(study),
     )
     def model_comparison(
         context: dg.AssetExecutionContext,
         subject_fits: dict,
         baseline_fits: dict,
         prospective_fits: dict,
-        session_fits: dict,
-        **driven: dict,
+        **more: dict,
     ) -> dict:
         """GLM, lapse GLMs, drifting weights and GLM-HMMs, one row each, scored on the same folds.
 
@@ -58,11 +54,11 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
             from glmhmm_core.comparison.conclusion import conclude
             from glmhmm_core.tables.comparison import comparison_table
 
-            more = driven.get(DRIVEN, {}).get(subject)
+            driven = more.get(DRIVEN, {}).get(subject)
             rivals = baseline_fits[subject], prospective_fits[subject]
-            models = side_by_side(subject_fits[subject], *rivals, more)
+            models = side_by_side(subject_fits[subject], *rivals, driven)
             table = comparison_table(subject, models)
-            of_kinds = session_fits.get(subject)
+            of_kinds = more.get(SESSION_KINDS, {}).get(subject)
             if isinstance(of_kinds, pl.DataFrame):
                 table = pl.concat([table, of_kinds])
             show(context, subject, {"conclusion": conclude(models), **best_models(table)})

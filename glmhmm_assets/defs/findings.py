@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glmhmm_assets.resources.logged_model import Findings, known
+from glmhmm_assets.study import Study
 
 if TYPE_CHECKING:
     import polars as pl
@@ -91,6 +92,17 @@ TABLES: "dict[str, Callable[[pl.DataFrame], Mapping[str, float | None]]]" = {
     "state_matches": of_matches,
     "session_kinds": lambda _: {},
 }
+
+
+def tables_of(study: Study) -> list[str]:
+    """Name those of ``TABLES`` that the study has."""
+    asked = {
+        "predictive_checks": study.checks.simulations,
+        "parameter_recovery": study.checks.recoveries,
+        "transition_weight_table": study.model.transition_regressors,
+        "session_kinds": study.comparison.session_kinds,
+    }
+    return [name for name in TABLES if asked.get(name, True)]
 
 
 def findings(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ROOMS = ("baselines", "comparison", "engine", "fitting", "simulation", "tables")
 
+NAME = "session_fits"
 _FITS = """The model that the figures show, with sessions of two kinds: one row.
 
 Each kind has a start and transitions of its own; the states are the same. Scored on the same folds
@@ -33,8 +34,15 @@ model, in nats, while the session was held out.
 """
 
 
-def build_session_fits(study: Study) -> dg.AssetsDefinition:
-    """Build the assets of sessions of several kinds."""
+def session_input(study: Study) -> dict[str, dg.AssetIn]:
+    """Give the input of whoever compares these fits; none if the study does not ask for them."""
+    lenient = {"allow_missing_partitions": True}
+    asked = study.comparison.session_kinds
+    return {NAME: dg.AssetIn([study.name, NAME], metadata=lenient)} if asked else {}
+
+
+def build_session_fits(study: Study) -> list[dg.AssetsDefinition]:
+    """Build the assets of sessions of several kinds, if the study asks for them."""
     common = subject_asset(study, kinds={"jax", "parquet"}, rooms=ROOMS)
     out = {k: common[k] for k in ("key_prefix", "group_name", "kinds", "code_version")}
     described = {"session_fits": _FITS, "session_kinds": _KINDS}
@@ -72,7 +80,7 @@ def build_session_fits(study: Study) -> dg.AssetsDefinition:
             of_asset = {s: v if isinstance(v, Excluded) else v[place] for s, v in values.items()}
             yield dg.Output(of_asset, name)
 
-    return session_fits
+    return [session_fits] if study.comparison.session_kinds else []
 
 
 def _facts(

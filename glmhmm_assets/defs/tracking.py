@@ -14,7 +14,7 @@ from glmhmm_assets.defs.cohort import when_parents_change
 from glmhmm_assets.defs.driven import FIGURES as DRIVEN_FIGURES
 from glmhmm_assets.defs.driven import NAME as DRIVEN
 from glmhmm_assets.defs.driven import driven_input
-from glmhmm_assets.defs.findings import TABLES, findings
+from glmhmm_assets.defs.findings import findings, tables_of
 from glmhmm_assets.defs.hierarchy import SHRUNKEN
 from glmhmm_assets.per_subject import code_version, subject_asset
 from glmhmm_assets.resources.tracker import MlflowTracker
@@ -44,8 +44,7 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
     # A table that is not there yet, or of a run that did not make it, is not waited for.
     lenient = {"allow_missing_partitions": True}
     driven = driven_input(study)
-    there = [name for name in TABLES if driven or name != "transition_weight_table"]
-    there += [SHRUNKEN] if study.hierarchy.enabled else []
+    there = [*tables_of(study), *([SHRUNKEN] if study.hierarchy.enabled else [])]
     tables = {name: dg.AssetIn([study.name, name], metadata=lenient) for name in there}
     pictures = (*ALL_MODELS, *ONE_MODEL, *(DRIVEN_FIGURES if driven else ()))
 

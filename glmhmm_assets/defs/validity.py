@@ -158,11 +158,13 @@ def build_validity(study: Study) -> list[dg.AssetsDefinition]:
         _forget(context, study, values)
         return values
 
-    return [predictive_checks, parameter_recovery, state_paths, state_accuracy]
+    asked = [predictive_checks] if study.checks.simulations else []
+    asked += [parameter_recovery] if study.checks.recoveries else []
+    return [*asked, state_paths, state_accuracy]
 
 
-def build_cohort_checks(study: Study) -> dg.AssetsDefinition:
-    """Build the predictive checks over all subjects."""
+def build_cohort_checks(study: Study) -> list[dg.AssetsDefinition]:
+    """Build the predictive checks over all subjects, if the study asks for any."""
 
     @dg.asset(
         key_prefix=study.name,
@@ -214,7 +216,7 @@ def build_cohort_checks(study: Study) -> dg.AssetsDefinition:
         )
         return summary
 
-    return cohort_checks
+    return [cohort_checks] if study.checks.simulations else []
 
 
 def closed_loop(study: Study, fits: "SubjectFits", cleaned: "pl.DataFrame") -> dict[str, Any]:

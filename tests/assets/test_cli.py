@@ -40,13 +40,14 @@ cv_folds = 0
 [comparison]
 models = []
 prospective_folds = 0
+session_kinds = false
 
 [hierarchy]
 enabled = false
 
 [checks]
-recoveries = 1
-recovery_restarts = 1
+simulations = 0
+recoveries = 0
 """
 
 

@@ -76,6 +76,19 @@ def test_studies_lie_side_by_side_under_their_names(defs):
         )
 
 
+def test_a_study_has_only_the_analyses_that_it_asks_for(make_home):
+    home = make_home()
+    none = "[checks]\nsimulations = 0\nrecoveries = 0\n\n[hierarchy]\nenabled = false\n\n"
+    home.edit("[figures]", none + "[figures]")
+    home.edit("prospective_folds = 2", "prospective_folds = 2\nsession_kinds = false")
+    defs = build_defs(home.folder)
+    dg.Definitions.validate_loadable(defs)
+    optional = {"predictive_checks", "cohort_checks", "parameter_recovery"}
+    optional |= {"session_fits", "session_kinds", "hierarchical_fit", "shrunken_fits", "shrinkage"}
+    names = {key.split("/")[1] for key in specs(defs)}
+    assert names == {"raw_sessions", "population_fit"} | (PER_SUBJECT | COHORT) - optional
+
+
 def test_a_broken_study_is_shown_with_its_problem_and_hides_none(defs):
     shown = {k: s.description for k, s in specs(defs).items() if k.startswith("broken_studies/")}
     assert set(shown) == {

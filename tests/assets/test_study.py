@@ -57,10 +57,21 @@ def test_the_commented_study_file_says_the_defaults(write):
     mice = load_study(write(text))
     least = load_study(write(LEAST))
     # The demo does less here and there, and says so.
-    less = {"model": {"num_states": (1, 2, 3, 4, 5)}, "checks": {"recoveries": 5}}
+    less = {
+        "model": {"num_states": (1, 2, 3, 4, 5)},
+        "comparison": {
+            "models": least.comparison.models,
+            "prospective_folds": 3,
+            "session_kinds": True,
+        },
+        "checks": {"simulations": 200, "recoveries": 5},
+    }
     assert "# 1 to 5 when left out" in text
-    assert "; 5 when left out" in text
-    for table in ("subjects", "model", "figures", "checks", "hierarchy", "schedule"):
+    for default in ("default 3;", "default true;", "default 200;", "default 5;"):
+        assert default in text
+    assert all(f'"{model}"' in text for model in least.comparison.models)
+    tables = ("subjects", "model", "figures", "comparison", "checks", "hierarchy", "schedule")
+    for table in tables:
         said = getattr(mice, table).model_copy(update=less.get(table))
         assert said == getattr(least, table)
     assert mice.sessions.quiet_seconds == least.sessions.quiet_seconds
@@ -97,6 +108,7 @@ def test_every_key_in_the_commented_study_file_is_real(write):
         (LEAST + "[model]\nemission_prior_scale = 0\n", "model.emission_prior_scale = 0"),
         (LEAST + "[model]\nemission_prior_scale = [1.0, -1]\n", "model.emission_prior_scale = -1"),
         (LEAST + "[model]\ntol = nan\n", "model.tol = nan"),
+        (LEAST + "[checks]\nsimulations = 20\n", "too few for a p-value of .01"),
         (LEAST + "[[model.frozen]]\nstate = 0\n", "give 'regressor' or 'transition_regressor'"),
         (LEAST + '[[model.frozen]]\nstate = 5\nregressor = "x"\n', "of 5 states"),
         (

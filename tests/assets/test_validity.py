@@ -55,7 +55,7 @@ def test_every_subject_is_put_to_the_test_and_so_is_the_cohort(make_home):
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
-        cohort = build_cohort_checks(home.study)
+        (cohort,) = build_cohort_checks(home.study)
         made = dg.materialize(
             [*home.assets(also=MADE), cohort],
             selection=[cohort],

@@ -54,13 +54,14 @@ cv_folds = 2
 [comparison]
 models = []
 prospective_folds = 0
+session_kinds = false
 
 [hierarchy]
 enabled = false
 
 [checks]
-recoveries = 1
-recovery_restarts = 1
+simulations = 0
+recoveries = 0
 """
 
 
