@@ -62,7 +62,10 @@ def test_a_dropped_file_is_run_by_the_sensor(pages, run):
 
 
 def test_its_models_are_in_mlflow_with_links_both_ways(pages, run):
-    runs = {r["info"]["run_id"]: r for r in pages.mlflow_runs("tags.superseded = 'false'")}
+    runs = {
+        r["info"]["run_id"]: r
+        for r in pages.mlflow_runs("tags.superseded = 'false' and tags.subject = 'ann'")
+    }
     assert len(runs) == 2
     (event,) = events(pages, "fit_tracking")
     assert event["runId"] == run["runId"]
@@ -111,7 +114,7 @@ def test_the_links_lead_from_dagster_to_the_mlflow_run_and_back(pages, page):
 
 
 def test_mlflow_shows_a_figure_of_the_run(pages, page):
-    (best,) = pages.mlflow_runs("tags.num_states = '2'")
+    (best,) = pages.mlflow_runs("tags.num_states = '2' and tags.subject = 'ann'")
     info = best["info"]
     page.goto(
         f"{pages.mlflow}/#/experiments/{info['experiment_id']}/runs/{info['run_id']}"
@@ -123,7 +126,7 @@ def test_mlflow_shows_a_figure_of_the_run(pages, page):
 
 
 def test_mlflow_compares_the_models(pages, page):
-    runs = pages.mlflow_runs("tags.superseded = 'false'")
+    runs = pages.mlflow_runs("tags.superseded = 'false' and tags.subject = 'ann'")
     ids = json.dumps([r["info"]["run_id"] for r in runs], separators=(",", ":"))
     experiment = runs[0]["info"]["experiment_id"]
     page.goto(
