@@ -123,7 +123,7 @@ def render(check: Check) -> Group:
     by_rule = (
         check.report.group_by("level", "rule", maintain_order=True)
         .agg(
-            pl.col("subject").n_unique().alias("subjects"),
+            pl.col("subject").drop_nulls().n_unique().alias("subjects"),
             pl.len().alias("times"),
             pl.col("n_trials").sum().alias("trials"),
             pl.struct("subject", "session", "reason").head(SHOWN).alias("rows"),
@@ -134,7 +134,7 @@ def render(check: Check) -> Group:
         parts.append(Text("\nDropped or altered:"))
     for level, rule, subjects, times, trials, rows in by_rule.iter_rows():
         parts.append(
-            Text(f"  {rule} ({level}): {times} times, {subjects} subjects, {trials} trials")
+            Text(f"  {rule} ({level}), times: {times}, subjects: {subjects}, trials: {trials}")
         )
         told = [": ".join(filter(None, row.values())) for row in rows]
         if times > SHOWN:

@@ -115,7 +115,7 @@ def fit_batch(
         else:
             fits[subject] = _Fitted(stored, inputs[subject])
             show(context, subject, {"from_store": True})
-    context.log.info("%d subjects are fitted already, %d to fit", len(fits), len(todo))
+    context.log.info("subjects fitted already: %d, to fit: %d", len(fits), len(todo))
 
     def finished(one: "SubjectFits | Excluded") -> None:
         if not isinstance(one, Excluded):
@@ -123,9 +123,9 @@ def fit_batch(
             one = succeed(one, before) if before else one
             store.keep(one, inputs[one.subject])
             fits[one.subject] = _Fitted(one, inputs[one.subject])
+            context.log.info("finished %s", one.subject)
         else:
             fits[one.subject] = one
-        context.log.info("finished %s", one.subject)
 
     if todo:
         progress = Progress(

@@ -171,7 +171,7 @@ def _fit_batch(
     marks = {s: shrunken_fingerprint(design, hierarchy) for s, design in usable.items()}
     fits: dict[str, Any] = {s: store.find(s, mark) for s, mark in marks.items()}
     todo = {s: usable[s] for s, one in fits.items() if one is None}
-    context.log.info("%d subjects to fit under the learned priors", len(todo))
+    context.log.info("subjects to fit under the learned priors: %d", len(todo))
     for subject, one in fit_shrunken(todo, hierarchy).items():
         fits[subject] = one
         if not isinstance(one, Excluded):

@@ -112,7 +112,7 @@ def _keep(
     """Fit what the store does not hold under these fingerprints, and keep it there at once."""
     stored = {subject: store.find(subject, mark) for subject, mark in prints.items()}
     todo = {subject: given[subject] for subject, value in stored.items() if value is None}
-    context.log.info("%d subjects are done already, %d to do", len(stored) - len(todo), len(todo))
+    context.log.info("subjects done already: %d, to do: %d", len(stored) - len(todo), len(todo))
     made = fit(todo, lambda one: store.keep(one, prints[one.subject])) if todo else {}
     found = {**given, **stored, **made}
     for subject in context.partition_keys:

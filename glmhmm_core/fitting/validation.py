@@ -156,7 +156,7 @@ def check_num_states(
         unfrozen = specification.without_frozen()
         bearable = [k for k in range(1, num_states) if unfrozen.num_parameters(k) <= choices]
         raise InputError(
-            f"{num_states} states have {needed} parameters, more than the {choices} choices",
+            f"K = {num_states} has {needed} parameters, more than the {choices} choices",
             where=where,
             remedy=f"Fit at most {bearable[-1]}." if bearable else "Record more trials.",
         )

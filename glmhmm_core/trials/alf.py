@@ -233,7 +233,8 @@ def _read_attribute(
         if attribute == "table":
             table = pl.read_parquet(io.BytesIO(data))
             return {name: table[name] for name in table.columns if name in wanted}
-        return {attribute: _to_series(attribute, np.load(io.BytesIO(data), allow_pickle=False))}
+        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+        return {attribute: _to_series(attribute, array)}
     except Exception as error:  # a broken file makes numpy and polars raise almost anything
         what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         raise Unreadable(

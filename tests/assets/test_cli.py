@@ -292,7 +292,7 @@ def test_subjects_that_do_not_lie_side_by_side_are_run_without_those_between(cal
         assert len(instance.get_runs()) == before + 2
     ranges = [run.tags["dagster/asset_partition_range_start"] for run in runs]
     assert ranges == ["b", "a"]
-    assert "1 subjects are fitted already, 0 to fit" in said
+    assert "subjects fitted already: 1, to fit: 0" in said
     with instance_of(home) as instance:
         seen = instance.fetch_materializations(
             dg.AssetRecordsFilter(dg.AssetKey(["tiny", "raw_sessions"]), asset_partitions=["a"]),
@@ -338,7 +338,7 @@ def test_mlflow_that_is_away_costs_no_fit(call, run_home, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     code, said = call(home, "run", "tiny", "-s", "a")
     assert code == 0, said
-    assert "1 subjects are fitted already, 0 to fit" in said
+    assert "subjects fitted already: 1, to fit: 0" in said
 
 
 @pytest.mark.slow
