@@ -56,6 +56,10 @@ _FITS = {
         "At the number of states that the figures show, every state holds at least "
         f"{LEAST_OCCUPANCY:.0%} of the trials."
     ),
+    "data_suffice": (
+        "The data say something of every regressor, choice and session, so that no weight is its "
+        "prior's alone."
+    ),
     "refits_promoted": (
         "Every refit took the place of the subject's earlier fit: at the number of states that "
         "the figures show it converged, it is the best of its starts, and its states are the "
@@ -147,6 +151,8 @@ def check_fits(
             if not fit.converged:
                 why = f"K = {fit.num_states}: stopped after {fit.num_iterations} iterations"
                 trouble["converged"].append(_line(subject, why))
+        remarks = dict.fromkeys(remark for fit in one.fits for remark in fit.remarks)
+        trouble["data_suffice"] += [_line(subject, remark) for remark in remarks]
         trouble["restarts_agree"] += _disagreement(subject, shown)
         trouble["optimum_unambiguous"] += _ambiguity(subject, shown)
         trouble["states_occupied"] += _empty_states(subject, shown)

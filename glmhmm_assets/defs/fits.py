@@ -186,6 +186,8 @@ def _tell(context: dg.AssetExecutionContext, study: Study, standing: Standing, i
         if score.log_likelihood is not None:
             facts["prospective_log_likelihood"] = score.log_likelihood
             facts["prospective_bits_per_trial"] = score.bits_per_trial
+    if remarks := dict.fromkeys(remark for each in one.fits for remark in each.remarks):
+        facts["remarks"] = "\n".join(remarks)
     if one.notes:
         facts["notes"] = "\n".join(one.notes)
     show(context, one.subject, facts)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from glmhmm_core.fitting.result import FitResult, SubjectFits
     from glmhmm_core.fitting.specification import Specification
 
+#: As many remarks as surely fit into MLflow's note.
+REMARKS = 8
+
 
 def logged_fit(
     fits: SubjectFits,
@@ -56,6 +59,7 @@ def logged_fit(
             "data_hash": data_hash(fit),
             "population_fingerprint": fits.population or "none",
             "earlier_fingerprint": fits.earlier or "none",
+            "remarks": str(len(fit.remarks)),
         },
         status=status or {},
         traces={"em_objective": fit.log_probability.tolist()},
@@ -172,8 +176,15 @@ def _about(fits: SubjectFits, fit: FitResult) -> str:
     return (
         f"{model} with {states} of **{fits.subject}**{under}: "
         f"{fit.num_choices} choices in {sessions} sessions, {outcome} after "
-        f"{fit.num_iterations} iterations."
+        f"{fit.num_iterations} iterations.{_remarks(fit)}"
     )
+
+
+def _remarks(fit: FitResult) -> str:
+    """Return what the fit should be read with, shortened to what MLflow's notes can hold."""
+    more = len(fit.remarks) - REMARKS
+    rest = [f"... and {more} more, on the page of subject_fits."] if more > 0 else []
+    return "".join(f"\n\n{remark}" for remark in (*fit.remarks[:REMARKS], *rest))
 
 
 def data_hash(fit: FitResult) -> str:

@@ -98,6 +98,14 @@ def test_a_best_restart_that_did_not_converge_is_listed(study):
     assert line == {"subject": "a", "what": "K = 2: stopped after 7 iterations"}
 
 
+def test_what_the_data_say_nothing_of_is_listed_once(study):
+    remark = "Choice 1 is never made: its weights are the prior's, or diverge without one."
+    bad = with_fit(with_fit(good_fits(), 0, remarks=(remark,)), 1, remarks=(remark,))
+    assert found(check_fits(study, {"a": bad}, {})) == {
+        "data_suffice": [{"subject": "a", "what": remark}]
+    }
+
+
 def test_a_lonely_best_restart_is_listed_but_not_for_one_state(study):
     lonely = np.array([0.0, -5.0, -5.0, -5.0])
     bad = with_fit(good_fits(), 1, restart_objectives=lonely)

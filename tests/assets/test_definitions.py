@@ -131,6 +131,7 @@ def test_every_check_warns_and_says_what_it_means(defs):
         "restarts_agree",
         "optimum_unambiguous",
         "states_occupied",
+        "data_suffice",
         "refits_promoted",
         "predictions_hold",
     }

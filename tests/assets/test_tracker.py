@@ -128,6 +128,8 @@ def test_a_run_says_everything_about_its_fit(tracker, client, tmp_path):
     assert len(tags["git_commit"]) == 40 or tags["git_commit"] == "unknown"
     assert tags["git_dirty"] in ("true", "false", "unknown")
 
+    assert tags["remarks"] == "0"
+
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "mouse 1 K=2"
     assert [f.path for f in client.list_artifacts(run.info.run_id, "figures")] == [
@@ -507,6 +509,16 @@ def test_the_data_hash_is_of_what_the_model_saw():
         replace(fit, specification=replace(fit.specification, emission_names=tuple("abcd"))),
     ):
         assert data_hash(other) != data_hash(fit)
+
+
+def test_remarks_are_counted_and_stand_in_the_note():
+    fits = make_fits()
+    silent = tuple(f"Session 's{i}' has no choice at all." for i in range(20))
+    model = logged_fit(fits, replace(fits[2], remarks=silent), Findings())
+    assert model.tags["remarks"] == "20"
+    assert silent[7] in model.about
+    assert silent[8] not in model.about
+    assert "and 12 more" in model.about
 
 
 def test_one_prior_scale_is_told_for_every_regressor():
