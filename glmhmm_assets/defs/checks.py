@@ -66,6 +66,14 @@ _FITS = {
         "earlier ones. One that did not is held for review, and the earlier fit stands."
     ),
 }
+#: The check of a subject's refits, which its other models do not have.
+_OF_REFITS = "refits_promoted"
+_ERRORS = {
+    "parameters_determined": (
+        "Data and priors determine every weight of the model that the figures show, and every "
+        "combination of its parameters: the objective is nowhere flat around the fit."
+    ),
+}
 _PREDICTIONS = {
     "predictions_hold": (
         "The number of switches, their spread over sessions, the share of sessions with a switch "
@@ -79,9 +87,26 @@ def cleaning_check_specs(study: Study) -> list[dg.AssetCheckSpec]:
     return _specs(study, "cleaned_sessions", _CLEANING)
 
 
-def fit_check_specs(study: Study) -> list[dg.AssetCheckSpec]:
-    """Declare the checks of ``subject_fits``."""
-    return _specs(study, "subject_fits", _FITS)
+def fit_check_specs(study: Study, asset: str = "subject_fits") -> list[dg.AssetCheckSpec]:
+    """Declare the checks of ``subject_fits``, or of an asset of further models."""
+    return _specs(study, asset, _fit_checks(asset))
+
+
+def _fit_checks(asset: str) -> dict[str, str]:
+    return {n: t for n, t in _FITS.items() if n != _OF_REFITS or asset == "subject_fits"}
+
+
+def error_check_specs(study: Study, asset: str) -> list[dg.AssetCheckSpec]:
+    """Declare the check of an asset that knows the errors of parameters."""
+    return _specs(study, asset, _ERRORS)
+
+
+def check_errors(
+    study: Study, asset: str, undetermined: Mapping[str, Sequence[str]]
+) -> list[dg.AssetCheckResult]:
+    """Check how well parameters are known; remarks on near-singular fits, by subject."""
+    lines = [_line(subject, " ".join(remarks)) for subject, remarks in undetermined.items()]
+    return _results(study, asset, {"parameters_determined": lines})
 
 
 def prediction_check_specs(study: Study) -> list[dg.AssetCheckSpec]:
@@ -133,13 +158,17 @@ def check_cleaning(
 
 
 def check_fits(
-    study: Study, fits: "Mapping[str, SubjectFits | Excluded]", held: Mapping[str, str]
+    study: Study,
+    fits: "Mapping[str, SubjectFits | Excluded]",
+    held: Mapping[str, str],
+    asset: str = "subject_fits",
 ) -> list[dg.AssetCheckResult]:
     """Check the fits of one run that stand; ``held`` tells why others of a subject do not."""
     from glmhmm_core.fitting.result import Excluded
 
-    trouble: dict[str, list[dict[str, str]]] = {name: [] for name in _FITS}
-    trouble["refits_promoted"] = [_line(subject, why) for subject, why in held.items()]
+    trouble: dict[str, list[dict[str, str]]] = {name: [] for name in _fit_checks(asset)}
+    if held:
+        trouble[_OF_REFITS] = [_line(subject, why) for subject, why in held.items()]
     for subject, one in fits.items():
         if isinstance(one, Excluded):
             trouble["subjects_fitted"].append(_line(subject, one.reason))
@@ -156,7 +185,7 @@ def check_fits(
         trouble["restarts_agree"] += _disagreement(subject, shown)
         trouble["optimum_unambiguous"] += _ambiguity(subject, shown)
         trouble["states_occupied"] += _empty_states(subject, shown)
-    return _results(study, "subject_fits", trouble)
+    return _results(study, asset, trouble)
 
 
 def shown_fit(study: Study, fits: "SubjectFits") -> "FitResult":

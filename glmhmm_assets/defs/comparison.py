@@ -1,16 +1,19 @@
 """Which model explains a subject's choices, how sure its parameters are, and how many states."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
 
 from glmhmm_assets.compilation_cache import use_compilation_cache
-from glmhmm_assets.defs.checks import shown_fit
+from glmhmm_assets.defs.checks import check_errors, error_check_specs, shown_fit
 from glmhmm_assets.defs.cohort import of_everyone, when_parents_change
 from glmhmm_assets.defs.driven import NAME as DRIVEN
 from glmhmm_assets.defs.driven import driven_input
 from glmhmm_assets.defs.figures import ROOMS as DRAWN
 from glmhmm_assets.defs.figures import draw
+from glmhmm_assets.defs.hierarchy import SHRUNKEN, shrunken_input
+from glmhmm_assets.defs.rivals import DRIVEN_FORECASTS, driven_forecasts_input
 from glmhmm_assets.defs.session_kinds import NAME as SESSION_KINDS
 from glmhmm_assets.defs.session_kinds import session_input
 from glmhmm_assets.per_subject import code_version, for_each, show, subject_asset
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from glmhmm_core.comparison.contenders import Contender
     from glmhmm_core.fitting.result import FitResult
 
+T = TypeVar("T")
+
 ROOMS = ("baselines", "comparison", "fitting", "tables")
 
 
@@ -33,7 +38,12 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
     @dg.asset(
         **common,
         io_manager_key="tables",
-        ins=driven_input(study) | session_input(study),
+        ins={
+            **driven_input(study),
+            **driven_forecasts_input(study),
+            **session_input(study),
+            **shrunken_input(study),
+        },
     )
     def model_comparison(
         context: dg.AssetExecutionContext,
@@ -46,21 +56,23 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
 
         A GLM-HMM that predicts held-out choices no better than a GLM with lapses has found no
         strategies, and one that forecasts no better than drifting weights may have found slow
-        change. Gains are over the GLM, paired by session.
+        change. Gains are over the GLM, paired by session. `hierarchical` is fitted under priors
+        learned from all subjects, on interleaved folds alone: to forecast, it would have to be
+        learned anew from everyone's past.
         """
-        import polars as pl
+        made = {
+            "subject_fits": subject_fits,
+            "baseline_fits": baseline_fits,
+            "prospective_fits": prospective_fits,
+            **more,
+        }
 
         def table(subject: str) -> "pl.DataFrame":
             from glmhmm_core.comparison.conclusion import conclude
             from glmhmm_core.tables.comparison import comparison_table
 
-            driven = more.get(DRIVEN, {}).get(subject)
-            rivals = baseline_fits[subject], prospective_fits[subject]
-            models = side_by_side(subject_fits[subject], *rivals, driven)
+            models = side_by_side({name: values.get(subject) for name, values in made.items()})
             table = comparison_table(subject, models)
-            of_kinds = more.get(SESSION_KINDS, {}).get(subject)
-            if isinstance(of_kinds, pl.DataFrame):
-                table = pl.concat([table, of_kinds])
             show(context, subject, {"conclusion": conclude(models), **best_models(table)})
             return table
 
@@ -73,8 +85,10 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
 
         draw(context, study, model_comparison, lambda t: ((t, t["subject"][0]), comparison))
 
-    @dg.asset(**common, io_manager_key="tables")
-    def parameter_errors(context: dg.AssetExecutionContext, subject_fits: dict) -> dict:
+    @dg.asset(
+        **common, io_manager_key="tables", check_specs=error_check_specs(study, "parameter_errors")
+    )
+    def parameter_errors(context: dg.AssetExecutionContext, subject_fits: dict) -> Iterator[Any]:
         """Standard errors and 95 % intervals of the model that the figures show.
 
         From the observed information of the MAP objective, or from what `[uncertainty]` in the
@@ -82,13 +96,17 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
         row per weight and log-odds.
         """
         use_compilation_cache(study)
+        undetermined: dict[str, tuple[str, ...]] = {}
 
         def errors(subject: str) -> "pl.DataFrame":
             table, facts = errors_of(study, shown_fit(study, subject_fits[subject]))
             show(context, subject, facts)
+            if facts["near_singular"]:
+                undetermined[subject] = (facts["remarks"],)
             return table
 
-        return for_each(context, subject_fits, errors)
+        yield dg.Output(for_each(context, subject_fits, errors))
+        yield from check_errors(study, "parameter_errors", undetermined)
 
     return [model_comparison, comparison, parameter_errors]
 
@@ -123,30 +141,36 @@ def errors_of(study: Study, fit: "FitResult") -> "tuple[pl.DataFrame, dict[str, 
     return table, facts
 
 
-def side_by_side(
-    fits: Any, baselines: Any, prospective: Any, driven: Any = None
-) -> "list[Contender]":
-    """Put a subject's models side by side; what could not be had (``Excluded``) is missing."""
-    from glmhmm_core.comparison.contenders import contenders
-    from glmhmm_core.fitting.result import Excluded, SubjectFits
+def side_by_side(made: Mapping[str, Any]) -> "list[Contender]":
+    """Put a subject's models side by side, by the assets that made them.
 
+    What could not be had (``Excluded``, None) is missing.
+    """
+    from glmhmm_core.baselines.result import SubjectBaselines
+    from glmhmm_core.comparison.contenders import contenders
+    from glmhmm_core.fitting.result import SubjectFits
+
+    def there(kind: type[T], *assets: str) -> list[T]:
+        return [one for name in assets if isinstance(one := made.get(name), kind)]
+
+    baselines = there(SubjectBaselines, "baseline_fits", SESSION_KINDS)
     return contenders(
-        [fits, driven] if isinstance(driven, SubjectFits) else [fits],
-        () if isinstance(baselines, Excluded) else baselines.fits,
-        () if isinstance(prospective, Excluded) else [prospective],
+        there(SubjectFits, "subject_fits", DRIVEN, SHRUNKEN),
+        [fit for one in baselines for fit in one.fits],
+        there(SubjectFits, "prospective_fits", DRIVEN_FORECASTS),
     )
 
 
 def best_models(table: "pl.DataFrame") -> dict[str, Any]:
-    """Held-out gains over the GLM of the best lapse GLM and the best GLM-HMM, for the page."""
+    """Held-out gains over the GLM of the best lapse GLM and GLM-HMMs, for the page."""
     import polars as pl
 
     facts: dict[str, Any] = {}
     scored = table.drop_nulls("gain_over_glm").sort("gain_over_glm")
+    kinds = ("glmhmm", "glmhmm_t", "glmhmm_sessions", "hierarchical")
     for what, is_it in (
         ("lapse", pl.col("model").str.starts_with("lapse")),
-        ("glmhmm", pl.col("model") == "glmhmm"),
-        ("glmhmm_t", pl.col("model") == "glmhmm_t"),
+        *((kind, pl.col("model") == kind) for kind in kinds),
     ):
         best = scored.filter(is_it).tail(1).to_dicts()
         if best:

@@ -4,14 +4,21 @@ A study that names transition regressors has these assets; ``subject_fits`` and 
 of it stay as they are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from glmhmm_assets.compilation_cache import use_compilation_cache
-from glmhmm_assets.defs.checks import shown_fit
+from glmhmm_assets.defs.checks import (
+    check_errors,
+    check_fits,
+    error_check_specs,
+    fit_check_specs,
+    shown_fit,
+)
 from glmhmm_assets.defs.cohort import when_parents_change
+from glmhmm_assets.defs.figures import draw
 from glmhmm_assets.defs.tables import roles_of
 from glmhmm_assets.per_subject import code_version, for_each, show, subject_asset
 from glmhmm_assets.pictures import Gallery
@@ -51,11 +58,12 @@ def _build_fits(study: Study) -> dg.AssetsDefinition:
         **subject_asset(study, kinds={"jax"}, rooms=("engine", "fitting")),
         name=NAME,
         io_manager_key="fits",
+        check_specs=fit_check_specs(study, NAME),
         pool="gpu",
     )
     def transition_fits(
         context: dg.AssetExecutionContext, subject_fits: dict, design_tensors: dict
-    ) -> dict:
+    ) -> Iterator[Any]:
         """GLM-HMM-Ts of every subject: transitions depend on the study's transition regressors.
 
         For every number of states above one, on the same folds as the fits with a constant
@@ -69,7 +77,9 @@ def _build_fits(study: Study) -> dg.AssetsDefinition:
             show(context, subject, _facts(fits[subject], subject_fits[subject]))
             return fits[subject]
 
-        return for_each(context, fits, told)
+        values = for_each(context, fits, told)
+        yield dg.Output(values)
+        yield from check_fits(study, values, {}, NAME)
 
     return transition_fits
 
@@ -157,8 +167,11 @@ def _build_weight_table(study: Study) -> dg.AssetsDefinition:
     @dg.asset(
         **subject_asset(study, kinds={"polars", "parquet"}, rooms=("fitting", "states", "tables")),
         io_manager_key="tables",
+        check_specs=error_check_specs(study, "transition_weight_table"),
     )
-    def transition_weight_table(context: dg.AssetExecutionContext, transition_fits: dict) -> dict:
+    def transition_weight_table(
+        context: dg.AssetExecutionContext, transition_fits: dict
+    ) -> Iterator[Any]:
         """Every transition weight of every model, one row per edge and regressor.
 
         A weight is the log-odds of leaving the source for the target over staying, per unit of
@@ -170,15 +183,19 @@ def _build_weight_table(study: Study) -> dg.AssetsDefinition:
 
         use_compilation_cache(study)
         roles = roles_of(study.load_task())
+        undetermined: dict[str, tuple[str, ...]] = {}
 
         def table(subject: str) -> "pl.DataFrame":
             shown = shown_fit(study, transition_fits[subject])
             known = standard_errors(shown)
             show(context, subject, {"near_singular": known.near_singular})
+            if known.near_singular:
+                undetermined[subject] = known.remarks
             errors = {shown.num_states: known.table}
             return transition_weight_table(transition_fits[subject], roles, errors)
 
-        return for_each(context, transition_fits, table)
+        yield dg.Output(for_each(context, transition_fits, table))
+        yield from check_errors(study, "transition_weight_table", undetermined)
 
     return transition_weight_table
 
@@ -231,20 +248,12 @@ def _build_figures(study: Study) -> list[dg.AssetsDefinition]:
 def _draw(
     context: dg.AssetExecutionContext, study: Study, fits: dict, function: Any, table: Any
 ) -> None:
-    """Draw the asset's figure of every subject; one that is left out loses its old picture."""
-    from glmhmm_core.fitting.result import Excluded
+    """Draw the asset's figure of every subject from its table."""
 
-    name = context.asset_key.path[-1]
-    gallery = Gallery(study.storage)
+    def plan(one: "SubjectFits") -> Any:
+        return (table(one.subject), shown_fit(study, one).num_states), function
 
-    def draw(subject: str) -> None:
-        num_states = shown_fit(study, fits[subject]).num_states
-        arguments = (table(subject), num_states)
-        show(context, subject, gallery.draw(subject, name, function, arguments))
-
-    for subject, outcome in for_each(context, fits, draw).items():
-        if isinstance(outcome, Excluded):
-            gallery.remove(subject, name)
+    draw(context, study, fits, plan)
 
 
 def build_driven_cohort(study: Study) -> list[dg.AssetsDefinition]:

@@ -80,6 +80,17 @@ def of_matches(rows: "pl.DataFrame") -> dict[str, float | None]:
     }
 
 
+def of_kinds(rows: "pl.DataFrame") -> dict[str, float | None]:
+    """Sessions that are more probably of the most restless kind, and their switches."""
+    *_, restless = (name for name in rows.columns if name.startswith("p_kind_"))
+    there = rows[restless] > 0.5
+    return {
+        "sessions_restless": there.mean(),  # type: ignore[dict-item]
+        "switches_per_restless_session": rows.filter(there)["num_switches"].mean(),  # type: ignore[dict-item]
+        "switches_per_calm_session": rows.filter(~there)["num_switches"].mean(),  # type: ignore[dict-item]
+    }
+
+
 #: Tables of a subject by asset, with what makes numbers of the rows of one model.
 TABLES: "dict[str, Callable[[pl.DataFrame], Mapping[str, float | None]]]" = {
     "model_comparison": of_comparison,
@@ -90,7 +101,8 @@ TABLES: "dict[str, Callable[[pl.DataFrame], Mapping[str, float | None]]]" = {
     "state_accuracy": lambda _: {},
     "transition_weight_table": of_transition_weights,
     "state_matches": of_matches,
-    "session_kinds": lambda _: {},
+    "session_kinds": of_kinds,
+    "session_checks": of_predictions,
 }
 
 
@@ -101,6 +113,7 @@ def tables_of(study: Study) -> list[str]:
         "parameter_recovery": study.checks.recoveries,
         "transition_weight_table": study.model.transition_regressors,
         "session_kinds": study.comparison.session_kinds,
+        "session_checks": study.comparison.session_kinds and study.checks.simulations,
     }
     return [name for name in TABLES if asked.get(name, True)]
 

@@ -30,6 +30,15 @@ NAME, SHRUNKEN = "hierarchical_fit", "shrunken_fits"
 LENIENT = {"allow_missing_partitions": True}
 
 
+def shrunken_input(study: Study) -> dict[str, dg.AssetIn]:
+    """The subjects' fits as an input of an asset: of a study that has them, from who has them."""
+    return (
+        {SHRUNKEN: dg.AssetIn([study.name, SHRUNKEN], metadata=LENIENT)}
+        if (study.hierarchy.enabled)
+        else {}
+    )
+
+
 def build_hierarchical_fit(study: Study) -> list[dg.AssetsDefinition]:
     """Build the asset of the learned population; none if the study switched it off."""
 
@@ -142,14 +151,26 @@ def build_shrunken_fits(study: Study) -> list[dg.AssetsDefinition]:
         """Every subject's fits under the priors that `hierarchical_fit` learned.
 
         Folds are fitted under priors that were learned without their sessions. States keep the
-        population's numbers. The page has the held-out gain over the fit with ordinary priors.
+        population's numbers. The page has the held-out gain over the fit with ordinary priors,
+        which saw the same sessions: where a refit is held, there are newer ones.
         """
-        fits = _fit_batch(context, study, design_tensors)
+        fits = _fit_batch(context, study, _as_compared(design_tensors, subject_fits))
         for subject, one in fits.items():
             _tell(context, subject, one, subject_fits[subject])
         return fits
 
     return [shrunken_fits] if study.hierarchy.enabled else []
+
+
+def _as_compared(designs: dict, ordinary: dict) -> dict:
+    """Designs of the sessions that the ordinary fits saw; all of them where there are no fits."""
+    from glmhmm_core.fitting.result import SubjectFits
+
+    fits = {s: one for s, one in ordinary.items() if isinstance(one, SubjectFits)}
+    return {
+        s: design.of_sessions(fits[s].keys_session.tolist()) if s in fits else design
+        for s, design in designs.items()
+    }
 
 
 def _fit_batch(

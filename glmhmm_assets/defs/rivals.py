@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from glmhmm_core.baselines.subject import BaselineSettings
     from glmhmm_core.design.design import Design
 
+#: Prospective scores of the models with transition regressors.
+DRIVEN_FORECASTS = "prospective_transition_fits"
+
+
+def driven_forecasts_input(study: Study) -> dict[str, dg.AssetIn]:
+    """Those scores as a further input of an asset: of a study that has them, from who has them."""
+    if not (study.model.transition_regressors and study.comparison.prospective_folds):
+        return {}
+    lenient = {"allow_missing_partitions": True}
+    return {DRIVEN_FORECASTS: dg.AssetIn([study.name, DRIVEN_FORECASTS], metadata=lenient)}
+
 
 def build_rivals(study: Study) -> list[dg.AssetsDefinition]:
     """Build the assets of baselines and of prospective scores."""
@@ -41,12 +52,12 @@ def build_rivals(study: Study) -> list[dg.AssetsDefinition]:
         store = FitStore(study.storage / "baselines", "glmhmm_core.baselines.store", "baselines")
         seen = as_seen(design_tensors, subject_fits)
         prints = {s: fingerprint(design, settings) for s, design in seen.items()}
-        found = _keep(
+        found = keep(
             context,
             subject_fits | seen,
             prints,
             store,
-            lambda todo, keep: fit_baselines(todo, settings, keep),
+            lambda todo, on_finished: fit_baselines(todo, settings, on_finished),
         )
         for subject, one in _usable(found).items():
             show(context, subject, _facts(one))
@@ -71,15 +82,41 @@ def build_rivals(study: Study) -> list[dg.AssetsDefinition]:
             }
         prints = {s: fingerprint(f, folds) for s, f in _usable(subject_fits).items()}
         store = FitStore(study.storage / "prospective")
-        return _keep(
+        return keep(
             context,
             subject_fits,
             prints,
             store,
-            lambda todo, keep: score_prospectively(todo, folds, keep),
+            lambda todo, on_finished: score_prospectively(todo, folds, on_finished),
         )
 
-    return [baseline_fits, prospective_fits]
+    @dg.asset(**forecasts, name=DRIVEN_FORECASTS, io_manager_key="fits", pool="gpu")
+    def prospective_transition_fits(
+        context: dg.AssetExecutionContext, transition_fits: dict, prospective_fits: dict
+    ) -> dict:
+        """GLM-HMM-Ts fitted to every subject's past and scored on its next sessions.
+
+        On the folds of `prospective_fits`, from each of whose fits to the same past they start
+        too, beside restarts of their own.
+        """
+        from glmhmm_core.fitting.prospective import fingerprint, score_prospectively
+
+        use_compilation_cache(study)
+        folds, constant = study.comparison.prospective_folds, _usable(prospective_fits)
+        # Who has no folds with a constant chain has none here, for the same reason.
+        left_out = {s: one for s, one in prospective_fits.items() if s not in constant}
+        driven = transition_fits | left_out
+        prints = {s: fingerprint(f, folds) for s, f in _usable(driven).items()}
+        return keep(
+            context,
+            driven,
+            prints,
+            FitStore(study.storage / "prospective_transitions"),
+            lambda todo, on_finished: score_prospectively(todo, folds, on_finished, constant),
+        )
+
+    wanted = [prospective_transition_fits] if driven_forecasts_input(study) else []
+    return [baseline_fits, prospective_fits, *wanted]
 
 
 def as_seen(designs: Mapping[str, Any], fits: Mapping[str, Any]) -> "dict[str, Design]":
@@ -102,7 +139,7 @@ def _usable(values: Mapping[str, Any]) -> dict[str, Any]:
     return {s: value for s, value in values.items() if not isinstance(value, Excluded)}
 
 
-def _keep(
+def keep(
     context: dg.AssetExecutionContext,
     given: Mapping[str, Any],
     prints: Mapping[str, str],

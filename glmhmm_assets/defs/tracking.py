@@ -4,6 +4,7 @@ They are apart from the fits, so that a store that does not answer loses none of
 assets alone are run again.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,10 @@ from glmhmm_assets.defs.driven import FIGURES as DRIVEN_FIGURES
 from glmhmm_assets.defs.driven import NAME as DRIVEN
 from glmhmm_assets.defs.driven import driven_input
 from glmhmm_assets.defs.findings import findings, tables_of
-from glmhmm_assets.defs.hierarchy import SHRUNKEN
+from glmhmm_assets.defs.hierarchy import SHRUNKEN, shrunken_input
+from glmhmm_assets.defs.session_kinds import NAME as SESSION_KINDS
+from glmhmm_assets.defs.session_kinds import TABLE as SESSION_FIGURE
+from glmhmm_assets.defs.session_kinds import session_input
 from glmhmm_assets.per_subject import code_version, subject_asset
 from glmhmm_assets.resources.tracker import MlflowTracker
 from glmhmm_assets.standing import held_fits, status_of
@@ -44,8 +48,7 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
     # A table that is not there yet, or of a run that did not make it, is not waited for.
     lenient = {"allow_missing_partitions": True}
     driven = driven_input(study)
-    there = [*tables_of(study), *([SHRUNKEN] if study.hierarchy.enabled else [])]
-    tables = {name: dg.AssetIn([study.name, name], metadata=lenient) for name in there}
+    tables = {name: dg.AssetIn([study.name, name], metadata=lenient) for name in tables_of(study)}
     pictures = (*ALL_MODELS, *ONE_MODEL, *(DRIVEN_FIGURES if driven else ()))
 
     @dg.asset(
@@ -54,6 +57,8 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
             "subject_fits": dg.AssetIn([study.name, "subject_fits"]),
             "baseline_fits": dg.AssetIn([study.name, "baseline_fits"], metadata=lenient),
             **driven,
+            **session_input(study),
+            **shrunken_input(study),
             **tables,
         },
         deps=[[study.name, name] for name in pictures],
@@ -86,14 +91,16 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
                     continue
                 there = {name: table.get(subject) for name, table in tables.items()}
                 more, shrunken = there.pop(DRIVEN, None), there.pop(SHRUNKEN, None)
+                kinds = there.pop(SESSION_KINDS, None)
                 models = _models(study, fits, there, (*ALL_MODELS, *ONE_MODEL, *WITH_TABLE))
+                # Tables that do not say of which model they are, are of these.
+                said = {n: t for n, t in there.items() if "model" in getattr(t, "columns", ())}
                 if isinstance(more, SubjectFits):
-                    # Tables that do not say of which model they are, are of the others.
-                    said = {n: t for n, t in there.items() if "model" in getattr(t, "columns", ())}
                     models += _models(study, more, said, DRIVEN_FIGURES, DRIVEN)
                 if isinstance(shrunken, SubjectFits):
-                    models += _shrunken_models(shrunken, fits)
-                models += _baselines(study, fits, baseline_fits.get(subject), there)
+                    models += _shrunken_models(study, shrunken, fits, said)
+                models += _baselines(study, fits, baseline_fits.get(subject), said)
+                models += _baselines(study, fits, kinds, said, SESSION_KINDS)
                 held = held_fits(study, fits)
                 # Nothing was made of what is held: tables and pictures are of the fits that stand.
                 review = _models(study, held, {}, ()) if held else []
@@ -146,34 +153,49 @@ def _models(
     ]
 
 
-def _shrunken_models(shrunken: "SubjectFits", fits: "SubjectFits") -> "list[LoggedModel]":
+def _shrunken_models(
+    study: Study, shrunken: "SubjectFits", fits: "SubjectFits", tables: dict[str, Any]
+) -> "list[LoggedModel]":
     """What was fitted under the population's learned priors, with its gain over ordinary ones."""
-    from glmhmm_assets.resources.logged_model import Findings, known
+    from glmhmm_assets.resources.logged_model import known
     from glmhmm_assets.resources.model_run import logged_fit
+    from glmhmm_core.comparison.scores import model_name
     from glmhmm_core.tables.hierarchy import gain_over
 
     models = []
+    pictures = _figures(study, fits.subject, ("comparison",), shown=False)
     for fit in shrunken.fits:
         if fit.specification.population is not None:
             names = ("gain_over_warm_start", "gain_over_warm_start_se")
             gains = zip(names, gain_over(fit, fits.find(fit.num_states)), strict=True)
-            models.append(logged_fit(shrunken, fit, Findings(known(dict(gains))), SHRUNKEN))
+            told = findings(tables, (model_name(fit), fit.num_states), pictures, shown=False)
+            told = replace(told, metrics={**told.metrics, **known(dict(gains))})
+            models.append(logged_fit(shrunken, fit, told, SHRUNKEN))
     return models
 
 
 def _baselines(
-    study: Study, fits: "SubjectFits", baselines: Any, tables: dict[str, Any]
+    study: Study,
+    fits: "SubjectFits",
+    baselines: Any,
+    tables: dict[str, Any],
+    asset: str = "baseline_fits",
 ) -> "list[LoggedModel]":
-    """A subject's baselines, if there are some, with what was made of them."""
+    """What else one asset fitted to a subject, if anything, with what was made of it."""
     from glmhmm_assets.resources.baseline_run import logged_baseline
     from glmhmm_core.baselines.result import SubjectBaselines
 
     if not isinstance(baselines, SubjectBaselines):
         return []
-    pictures = _figures(study, fits.subject, ("comparison",), shown=False)
+    names = ("comparison", SESSION_FIGURE) if asset == SESSION_KINDS else ("comparison",)
+    pictures = _figures(study, fits.subject, names, shown=asset == SESSION_KINDS)
     return [
         logged_baseline(
-            baselines, fit, fits.fits[0], findings(tables, (fit.model, 1), pictures, shown=False)
+            baselines,
+            fit,
+            fits.fits[0],
+            findings(tables, (fit.model, fit.num_states), pictures, shown=False),
+            asset,
         )
         for fit in baselines.fits
     ]

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def logged_baseline(
-    baselines: SubjectBaselines, fit: BaselineFit[Any], beside: FitResult, findings: Findings
+    baselines: SubjectBaselines,
+    fit: BaselineFit[Any],
+    beside: FitResult,
+    findings: Findings,
+    asset: str = "baseline_fits",
 ) -> LoggedModel:
     """One of a subject's baselines, for its run.
 
@@ -26,29 +30,45 @@ def logged_baseline(
         A GLM-HMM with the same priors and folds.
     findings
         What was made of it.
+    asset
+        Asset of the graph that made it.
     """
     outcome = "converged" if fit.converged else "**not converged**"
     return LoggedModel(
         subject=baselines.subject,
         model=fit.model,
-        num_states=1,
+        num_states=fit.num_states,
         fingerprint=baselines.fingerprint,
         about=(
-            f"Baseline {fit.model} of **{baselines.subject}**: {fit.num_choices} choices in "
+            f"{_what(fit)} of **{baselines.subject}**: {fit.num_choices} choices in "
             f"{len(np.unique(fit.session_ids))} sessions, {outcome}."
         ),
-        asset="baseline_fits",
+        asset=asset,
         params=_params(fit, beside),
         metrics=known({**_scores(fit), **_estimates(fit)}),
         findings=findings,
     )
 
 
+def _what(fit: BaselineFit[Any]) -> str:
+    """Name the model, as a sentence begins."""
+    if fit.num_states == 1:
+        return f"Baseline {fit.model}"
+    kinds = len(fit.fitted_params.shares)
+    return f"GLM-HMM with {fit.num_states} states and sessions of {kinds} kinds"
+
+
 def _params(fit: BaselineFit[Any], beside: FitResult) -> dict[str, str]:
     """Everything that was decided before the fit."""
     scales = zip(beside.emission_names, beside.specification.emission_scale, strict=True)
     prior = ", ".join(f"{name} {scale:g}" for name, scale in scales)
-    drifts = hasattr(fit.fitted_params, "step_sizes")
+    params = fit.fitted_params
+    drifts = hasattr(params, "step_sizes")
+    own: dict[str, str] = {}
+    if hasattr(params, "lapse"):
+        own["lapse"] = str(params.lapse)
+    if hasattr(params, "shares"):
+        own["session_kinds"] = str(len(params.shares))
     return {
         "regressors": ", ".join(fit.names),
         ("initial_prior_scale" if drifts else "emission_prior_scale"): prior,
@@ -56,7 +76,7 @@ def _params(fit: BaselineFit[Any], beside: FitResult) -> dict[str, str]:
         "seed": str(beside.settings.seed),
         "cv_folds": str(len(fit.cv_metrics)),
         "prospective_folds": str(len(fit.prospective)),
-        **({} if drifts else {"lapse": str(fit.fitted_params.lapse)}),
+        **own,
     }
 
 
@@ -87,8 +107,19 @@ def _scores(fit: BaselineFit[Any]) -> dict[str, float | None]:
 
 
 def _estimates(fit: BaselineFit[Any]) -> dict[str, float | None]:
-    """Lapse rates, or learned step sizes, by name."""
+    """Lapse rates, shares and self-transitions of kinds, or learned step sizes, by name."""
     params = fit.fitted_params
+    if hasattr(params, "shares"):
+        stay = np.diagonal(params.transition_matrix, axis1=1, axis2=2).mean(1)
+        told = enumerate(zip(params.shares.tolist(), stay.tolist(), strict=True))
+        return {
+            name: value
+            for kind, (share, staying) in told
+            for name, value in (
+                (f"share_of_kind_{kind}", share),
+                (f"self_transition_of_kind_{kind}", staying),
+            )
+        }
     if hasattr(params, "lapse_rates"):
         rates = zip(params.lapse_labels, params.lapse_rates.tolist(), strict=True)
         return {f"lapse_rate {name}": rate for name, rate in rates}

@@ -8,13 +8,15 @@ states, by their weights, are the same. Kinds are drawn to the plain fit's chain
 of one mouse in seven predicted its held-out sessions worse than the plain fit.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 
 import jax
 import numpy as np
-import polars as pl
 
 from glmhmm_core.baselines.result import BaselineFit, BaselineFold, score_fold
+from glmhmm_core.baselines.subject import SOURCES
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.engine.session_kinds import (
     KindsFit,
@@ -24,11 +26,12 @@ from glmhmm_core.engine.session_kinds import (
     maximize_kinds,
 )
 from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.fingerprint import sources_hash
 from glmhmm_core.fitting.folds import Splits
 from glmhmm_core.fitting.optimum import heldout_gain
 from glmhmm_core.fitting.problem import Posteriors, Problem
 from glmhmm_core.fitting.refit import problem_of
-from glmhmm_core.fitting.result import FitResult
+from glmhmm_core.fitting.result import CVFoldResult, FitResult, SubjectFits
 
 NAME = "glmhmm_sessions"
 #: What the plain chain counts for in the prior of every kind's. On seven mice the mean held-out
@@ -39,7 +42,13 @@ SPREAD = 1.2
 
 
 def fit_session_kinds(
-    fit: FitResult, num_kinds: int = 2, *, n_starts: int = 4, seed: int = 0, tol: float = 1e-9
+    fit: FitResult,
+    num_kinds: int = 2,
+    *,
+    prospective: Sequence[CVFoldResult] = (),
+    n_starts: int = 4,
+    seed: int = 0,
+    tol: float = 1e-9,
 ) -> BaselineFit[SessionKinds]:
     """Fit sessions of several kinds around a plain GLM-HMM, on all its sessions and on its folds.
 
@@ -52,6 +61,9 @@ def fit_session_kinds(
         and is drawn to, the parameters that were fitted without its sessions.
     num_kinds
         G, at least 2.
+    prospective
+        Prospective folds of the plain fit (:func:`~glmhmm_core.fitting.prospective`), to be
+        scored on too, in the same way.
     n_starts
         Starts of each climb: kinds that leave states more or less readily, then random ones.
     seed
@@ -72,40 +84,58 @@ def fit_session_kinds(
             remedy="Give two kinds or more, a start, and a plain fit of two states or more.",
         )
     problem = problem_of(fit)
-    splits = _splits(problem, fit)
-    given = [(None, fit.fitted_params)]
-    given += [
-        (splits.test[i][problem.session_index], fold.fitted_params)
-        for i, fold in enumerate(fit.cv_metrics)
-    ]
-    climbs = [
-        _climb(fit, problem, held_out, plain, num_kinds, n_starts, seed, tol)
-        for held_out, plain in given
-    ]
-    best = [_ordered(max(starts, key=lambda end: float(end.objective))) for starts in climbs]
-    posteriors = [posteriors_of(problem, end.params) for end in best]
+
+    def climb(held_out: np.ndarray | None, plain: Parameters) -> tuple[KindsFit, np.ndarray]:
+        ends = _climb(fit, problem, held_out, plain, num_kinds, n_starts, seed, tol)
+        objectives = np.array([float(end.objective) for end in ends])
+        return _ordered(ends[int(objectives.argmax())]), objectives
+
+    def score(plain: Sequence[CVFoldResult]) -> tuple[BaselineFold[SessionKinds], ...]:
+        splits = _splits(problem, plain)
+        folds = []
+        for i, fold in enumerate(plain):
+            end, _ = climb(~splits.train[i][problem.session_index], fold.fitted_params)
+            folds.append(_fold(problem, splits, i, end))
+        return tuple(folds)
+
+    best, objectives = climb(None, fit.fitted_params)
+    posteriors = posteriors_of(problem, best.params)
     return BaselineFit(
         model=NAME,
-        fitted_params=best[0].params,
+        fitted_params=best.params,
         names=fit.emission_names,
         num_parameters=_num_parameters(fit, num_kinds),
-        objective_log_probability=float(best[0].objective),
-        choice_probs=posteriors[0].choice_probs,
-        trial_log_likelihood=posteriors[0].log_likelihood,
+        objective_log_probability=float(best.objective),
+        choice_probs=posteriors.choice_probs,
+        trial_log_likelihood=posteriors.log_likelihood,
         y=fit.y,
         mask=fit.mask,
         session_ids=fit.session_ids,
         baseline_class_idx=fit.baseline_class_idx,
-        start_objectives=np.array([float(end.objective) for end in climbs[0]]),
+        start_objectives=objectives,
         gradient_norm=float("nan"),
-        iterations=int(best[0].iterations),
-        converged=bool(best[0].converged),
-        cv_metrics=tuple(
-            _fold(problem, splits, i, end, said)
-            for i, (end, said) in enumerate(zip(best[1:], posteriors[1:], strict=True))
-        ),
+        iterations=int(best.iterations),
+        converged=bool(best.converged),
+        cv_metrics=score(fit.cv_metrics),
+        prospective=score(prospective),
         num_states=fit.num_states,
     )
+
+
+def fingerprint(fits: SubjectFits, num_states: int, num_prospective: int, **given: float) -> str:
+    """Hash of everything that decides these fits, as 64 hexadecimal digits.
+
+    Parameters
+    ----------
+    fits, num_states
+        A subject's models, and of which of them the sessions are of several kinds.
+    num_prospective
+        Its prospective folds that are scored.
+    given
+        Further arguments of :func:`fit_session_kinds`.
+    """
+    said = json.dumps([fits.fingerprint, num_states, num_prospective, given], sort_keys=True)
+    return hashlib.sha256((said + sources_hash(SOURCES)).encode()).hexdigest()
 
 
 def posteriors_of(problem: Problem, params: SessionKinds) -> Posteriors:
@@ -121,41 +151,6 @@ def posteriors_of(problem: Problem, params: SessionKinds) -> Posteriors:
     )
 
 
-def session_table(subject: str, fit: FitResult, kinds: BaselineFit[SessionKinds]) -> pl.DataFrame:
-    """One row per session: how probable each kind is, and what that gains held out.
-
-    ``num_choices``; ``p_kind_<g>`` given all of its choices; the ``heldout_gain`` over the plain
-    fit in nats (null without folds). Kinds in the order of the parameters.
-    """
-    problem, params = problem_of(fit), kinds.fitted_params
-    count, states = params.initial_probs.shape
-    said = problem.posteriors(jax.tree.map(np.asarray, as_one_chain(params)))
-    of_kind = said.smoothed.reshape(-1, count, states).sum(2)
-    first = np.unique(problem.session_index, return_index=True)[1]
-    choices = np.bincount(problem.session_index[problem.mask], minlength=len(first))
-    pairs = zip(kinds.cv_metrics, fit.cv_metrics, strict=True)
-    gains = {
-        session: with_kinds - plain
-        for mine, theirs in pairs
-        for session, with_kinds, plain in zip(
-            mine.test_session_ids,
-            mine.test_session_log_likelihoods,
-            theirs.test_session_log_likelihoods,
-            strict=True,
-        )
-    }
-    return pl.DataFrame(
-        {
-            "subject": [subject] * len(first),
-            "num_states": [fit.num_states] * len(first),
-            "session": problem.sessions,
-            "num_choices": choices,
-            **{f"p_kind_{g}": of_kind[first, g] for g in range(count)},
-            "heldout_gain": pl.Series([gains.get(s) for s in problem.sessions], dtype=pl.Float64),
-        }
-    )
-
-
 def gain_over(
     fit: FitResult, kinds: BaselineFit[SessionKinds]
 ) -> tuple[float | None, float | None]:
@@ -163,12 +158,13 @@ def gain_over(
     return heldout_gain(kinds.cv_metrics, fit.cv_metrics)
 
 
-def _splits(problem: Problem, fit: FitResult) -> Splits:
-    """The folds of the plain fit."""
+def _splits(problem: Problem, folds: Sequence[CVFoldResult]) -> Splits:
+    """The folds of the plain fit; of prospective ones the sessions to come are in neither."""
     names = np.array(problem.sessions)
-    shape = (len(fit.cv_metrics), len(names))
-    test = np.array([np.isin(names, fold.test_session_ids) for fold in fit.cv_metrics], bool)
-    return Splits(~test.reshape(shape), test.reshape(shape))
+    shape = (len(folds), len(names))
+    train = np.array([np.isin(names, fold.training_session_ids) for fold in folds], bool)
+    test = np.array([np.isin(names, fold.test_session_ids) for fold in folds], bool)
+    return Splits(train.reshape(shape), test.reshape(shape))
 
 
 def _climb(
@@ -241,9 +237,8 @@ def _num_parameters(fit: FitResult, num_kinds: int) -> int:
     return fit.specification.num_parameters(k) + (num_kinds - 1) * (chain + 1)
 
 
-def _fold(
-    problem: Problem, splits: Splits, fold: int, end: KindsFit, said: Posteriors
-) -> BaselineFold[SessionKinds]:
+def _fold(problem: Problem, splits: Splits, fold: int, end: KindsFit) -> BaselineFold[SessionKinds]:
+    said = posteriors_of(problem, end.params)
     train = splits.train[fold][problem.session_index]
     sums = np.bincount(problem.session_index, said.log_likelihood, len(problem.sessions))
     return score_fold(

@@ -12,13 +12,16 @@ from glmhmm_core.baselines.drift import DriftingWeights
 from glmhmm_core.baselines.lapse_glm import LapseGLM
 from glmhmm_core.baselines.private_alternative import PrivateAlternativeGLM
 from glmhmm_core.baselines.result import BaselineFit, BaselineFold, SubjectBaselines
+from glmhmm_core.engine.session_kinds import SessionKinds
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.store import write_arrays
 
 #: Raised with every change of what the file holds.
 FORMAT = 1
 #: What parameters a baseline may have, by name.
-PARAMETERS = {kind.__name__: kind for kind in (LapseGLM, DriftingWeights, PrivateAlternativeGLM)}
+PARAMETERS: dict[str, Any] = {
+    kind.__name__: kind for kind in (LapseGLM, DriftingWeights, PrivateAlternativeGLM, SessionKinds)
+}
 FOLDS = ("cv_metrics", "prospective")
 
 
@@ -100,23 +103,27 @@ def _read(plain: dict[str, Any], prefix: str, arrays: dict[str, np.ndarray]) -> 
 def _split(
     value: Any, prefix: str, arrays: dict[str, np.ndarray], apart: Any = ()
 ) -> dict[str, Any]:
-    """A dataclass's plain fields; its arrays go into ``arrays``, those ``apart`` nowhere."""
+    """Plain fields of a value; its arrays go into ``arrays``, those ``apart`` nowhere."""
     plain = {}
-    for field in fields(value):
-        held = getattr(value, field.name)
-        if field.name in apart:
+    for name in _names(value):
+        held = getattr(value, name)
+        if name in apart:
             continue
         if isinstance(held, np.ndarray):
             # Names of sessions may be objects, which only a pickle could hold.
-            arrays[prefix + field.name] = held.astype(np.str_) if held.dtype == object else held
+            arrays[prefix + name] = held.astype(np.str_) if held.dtype == object else held
         else:
-            plain[field.name] = held
+            plain[name] = held
     return plain
 
 
 def _arrays(kind: Any, prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    names = (field.name for field in fields(kind))
-    return {name: arrays[prefix + name] for name in names if prefix + name in arrays}
+    return {name: arrays[prefix + name] for name in _names(kind) if prefix + name in arrays}
+
+
+def _names(kind: Any) -> tuple[str, ...]:
+    """Fields of a named tuple or a dataclass, or of a value of one."""
+    return getattr(kind, "_fields", None) or tuple(field.name for field in fields(kind))
 
 
 def _tupled(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """What the held-out scores of a subject's models, or of a cohort's, come to: in words.
 
 Claims are about the GLM-HMM with the best score on interleaved folds; it is held against the GLM,
-the best lapse GLM and drifting weights. A difference within one standard error is none.
+the best lapse GLM and drifting weights. What transition regressors, sessions of two kinds and
+priors learned from all subjects add is said against the plain GLM-HMM of as many states. A
+difference within one standard error is none.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from glmhmm_core.comparison.contenders import Contender, bits_per_trial, session_gain
 
@@ -13,6 +16,13 @@ Gain = tuple[float | None, float | None]
 WORDS = {
     "interleaved": "On interleaved folds",
     "prospective": "On prospective folds, trained on the past alone,",
+}
+
+#: What more than a plain GLM-HMM a model may have, by its name; a plural noun.
+MORE = {
+    "glmhmm_t": "transition regressors",
+    "glmhmm_sessions": "sessions of two kinds",
+    "hierarchical": "priors learned from all subjects",
 }
 
 
@@ -36,7 +46,7 @@ def sentences(
     scores: Mapping[tuple[str, int], float],
     gain: Callable[[str, tuple[str, int], tuple[str, int]], Gain],
 ) -> list[str]:
-    """One sentence per kind of folds.
+    """One or two sentences per kind of folds.
 
     Parameters
     ----------
@@ -63,7 +73,32 @@ def sentences(
                 parts.append(verdict(value, error, _label(*rival)))
         if parts:
             said.append(f"{words} {_label(*best)} {'; '.join(parts)}.")
+        more = _additions(scores, partial(gain, kind))
+        if more:
+            said.append(f"{words.rstrip(',')}, {'; '.join(more)}.")
     return said or ["There is no other model to compare with."]
+
+
+def _additions(
+    scores: Mapping[tuple[str, int], float],
+    gain: Callable[[tuple[str, int], tuple[str, int]], Gain],
+) -> list[str]:
+    """What each addition gains over the plain model of as many states, at the best number."""
+    said = []
+    for model, addition in MORE.items():
+        plain = {k: ("glmhmm" if k > 1 else "glm", k) for name, k in scores if name == model}
+        both = [k for k, other in plain.items() if other in scores]
+        if not both:
+            continue
+        best = max(both, key=lambda k: scores[model, k])
+        value, error = gain((model, best), plain[best])
+        if value is not None:
+            said.append(f"{addition} {verdict(value, error, f'the plain {_plain(best)}')}")
+    return said
+
+
+def _plain(num_states: int) -> str:
+    return "GLM" if num_states == 1 else f"{num_states} states"
 
 
 def verdict(gain: float, error: float | None, other: str) -> str:
@@ -77,11 +112,8 @@ def verdict(gain: float, error: float | None, other: str) -> str:
 
 
 def _label(model: str, num_states: int) -> str:
-    if model.startswith("glmhmm"):
-        more = {
-            "glmhmm_t": " with driven transitions",
-            "glmhmm_sessions": " in sessions of two kinds",
-        }
-        return f"{num_states} states{more.get(model, '')}"
+    if model.startswith("glmhmm") or model in MORE:
+        more = f" with {MORE[model]}" if model in MORE else ""
+        return f"{num_states} state{'s'[: num_states > 1]}{more}"
     names = {"glm": "the GLM", "drifting_weights": "drifting weights"}
     return names.get(model, f"the best lapse GLM ({model.removeprefix('lapse_')})")

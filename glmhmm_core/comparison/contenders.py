@@ -88,7 +88,7 @@ def contenders(
     baselines
         Other models of the same choices.
     prospective
-        The same GLM-HMMs with prospective folds in ``cv_metrics``.
+        The same GLM-HMMs with prospective folds in ``cv_metrics``; a model may have none.
 
     Raises
     ------

@@ -7,6 +7,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.climb import Map, ProgressCallback, Training, best, climb_all
 from glmhmm_core.fitting.fingerprint import sources_hash
@@ -27,6 +30,7 @@ def score_prospectively(
     fits: Mapping[str, SubjectFits],
     num_folds: int,
     on_finished: Callable[[SubjectFits], None] | None = None,
+    constant: Mapping[str, SubjectFits] | None = None,
 ) -> dict[str, SubjectFits | Excluded]:
     """Fit every model of every subject to its past, and score it on the sessions after.
 
@@ -42,6 +46,9 @@ def score_prospectively(
         Prospective folds, at least 1.
     on_finished
         Called with each subject's value as soon as it is there, in the order of ``fits``.
+    constant
+        For models with transition regressors: what this gave for the same subjects' models with
+        a constant chain, from which they start too, each fold from that of the same past.
 
     Returns
     -------
@@ -58,7 +65,11 @@ def score_prospectively(
             except InputError as error:
                 results[subject] = Excluded(subject, str(error))
                 continue
-            jobs = [_Forecast(fit, subject, splits) for fit in one.fits]
+            before = constant[subject] if constant and subject in constant else None
+            jobs = [
+                _Forecast(fit, subject, splits, before.find(fit.num_states) if before else None)
+                for fit in one.fits
+            ]
             pending[subject] = [workers.submit(job, lambda _: None) for job in jobs]
         for subject, futures in pending.items():
             try:
@@ -110,6 +121,7 @@ class _Forecast:
     fit: FitResult
     subject: str
     splits: Splits
+    constant: FitResult | None = None
 
     def run(self, run: Map, tell: ProgressCallback) -> tuple[CVFoldResult, ...]:
         fit, problem = self.fit, problem_of(self.fit)
@@ -119,6 +131,7 @@ class _Forecast:
             before = [folds[-1].fitted_params] if folds else []
             starts = min(LATER_STARTS, fit.settings.n_restarts) if before else None
             settings = replace(fit.settings, n_restarts=starts or fit.settings.n_restarts)
+            before += self._same_past(fold)
             training = Training(
                 problem.data(~trained), fit.specification, settings, self.subject, fold
             )
@@ -126,3 +139,9 @@ class _Forecast:
             winner = best(climbs)
             folds.append(score_fold(problem, fold, trained, tested, climbs[winner], winner))
         return tuple(folds)
+
+    def _same_past(self, fold: int) -> list[Parameters]:
+        """Parameters of the constant chain that were fitted to this fold's sessions alone."""
+        trained = np.array(problem_of(self.fit).sessions)[self.splits.train[fold]].tolist()
+        folds = self.constant.cv_metrics if self.constant else ()
+        return [f.fitted_params for f in folds if list(f.training_session_ids) == trained]

@@ -22,13 +22,18 @@ LABELS = {
     "drifting_weights": "drifting weights",
     "private_alternative": "private alternatives",
 }
+WITH_STATES = ("glmhmm", "hierarchical")
 OFFSET = {"interleaved": 0.16, "prospective": -0.16}  # of a row, upwards
 
 
 def label(model: str, num_states: int) -> str:
     """A model in words, for an axis."""
-    if model.startswith("glmhmm"):
-        more = {"glmhmm_t": ", driven", "glmhmm_sessions": ", 2 kinds"}
+    if model.startswith(WITH_STATES):
+        more = {
+            "glmhmm_t": ", driven",
+            "glmhmm_sessions": ", 2 kinds",
+            "hierarchical": ", learned priors",
+        }
         return style.models(num_states) + more.get(model, "")
     return LABELS.get(model, style.plain(model))
 
@@ -106,7 +111,7 @@ def cohort_comparison_figure(table: pl.DataFrame, cohort: str) -> Figure:
 
 def _ordered(table: pl.DataFrame) -> pl.DataFrame:
     """GLM, its rivals, then models with states, the latter by number; ``place`` from above."""
-    late = pl.col("model").str.starts_with("glmhmm")
+    late = pl.any_horizontal(pl.col("model").str.starts_with(name) for name in WITH_STATES)
     order = pl.when(pl.col("model") == "glm").then(0).when(late).then(2).otherwise(1)
     rows = table.with_columns(order=order).sort("order", "model", "num_states", maintain_order=True)
     count = rows.height - 1

@@ -38,7 +38,7 @@ def predictive_checks(checks: pl.DataFrame) -> Figure:
         if num_states == 1 or row["simulated"] is None:
             style.say(ax, "One state\nnever switches." if num_states == 1 else "Not defined.")
             continue
-        _distribution(ax, row)
+        distribution(ax, row)
         ax.set_xlabel(f"p = {row['p_value']:.2g}", color=_color(row["fails"]))
         if i == 0:
             ax.set_ylabel("Simulations")
@@ -60,7 +60,8 @@ def _color(fails: bool | None) -> str:
     return style.ALARM if fails else style.INK
 
 
-def _distribution(ax: Axes, row: dict) -> None:
+def distribution(ax: Axes, row: dict) -> None:
+    """Draw a check's simulations as a histogram, and the data as a line."""
     values = np.array([v for v in row["simulations"] if v is not None])
     whole = np.unique(values)
     bins = 20 if len(whole) > 20 else max(len(whole), 5)

@@ -8,17 +8,11 @@ import polars as pl
 from glmhmm_core.baselines.result import BaselineFit
 from glmhmm_core.comparison import scores
 from glmhmm_core.comparison.conclusion import sentences
-from glmhmm_core.comparison.contenders import (
-    Contender,
-    bits_per_trial,
-    contenders,
-    session_gain,
-)
-from glmhmm_core.fitting.result import SubjectFits
+from glmhmm_core.comparison.contenders import Contender, bits_per_trial, session_gain
 
 COMPARISON_SCHEMA: dict[str, pl.DataType] = {
     "subject": pl.String(),
-    "model": pl.String(),  # "glm", "glmhmm", "lapse_class" ...
+    "model": pl.String(),  # "glm", "glmhmm", "glmhmm_t", "hierarchical", "lapse_class" ...
     "num_states": pl.Int64(),  # 1 of models without states
     "num_parameters": pl.Int64(),
     "log_likelihood": pl.Float64(),  # nats
@@ -58,11 +52,6 @@ def comparison_table(subject: str, models: Sequence[Contender]) -> pl.DataFrame:
     glm = next((model for model in models if model.model == "glm"), None)
     rows = [{"subject": subject, **_row(model), **_gains(model, glm)} for model in models]
     return pl.DataFrame(rows, schema=COMPARISON_SCHEMA)
-
-
-def baseline_row(fits: SubjectFits, baseline: BaselineFit[Any]) -> pl.DataFrame:
-    """The row of another model alone, as :func:`comparison_table` has it beside these fits."""
-    return comparison_table(fits.subject, contenders([fits], [baseline])).tail(1)
 
 
 def _row(model: Contender) -> dict[str, Any]:

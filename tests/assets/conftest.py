@@ -109,10 +109,10 @@ class Home:
         left_out = {"fit_tracking", "cohort_summary", "cohort_figures"}
         costly = {"model_comparison", "predictive_checks"}
         costly |= {"parameter_recovery", "state_paths", "state_accuracy"}
-        costly |= {"shrunken_fits", "state_matches"}
+        costly |= {"state_matches", "baseline_fits", "prospective_fits", "comparison"}
         if "model_comparison" not in also:  # which asks for them, though they may not be there
-            costly |= {"session_fits", "session_kinds"}
-        costly |= {"baseline_fits", "prospective_fits", "comparison"}
+            costly |= {"session_fits", "session_kinds", "session_checks"}
+            costly |= {"shrunken_fits", "prospective_transition_fits"}
         left_out |= costly - set(also)
         return [a for a in built if (keys[a] & set(names) if names else not keys[a] & left_out)]
 
@@ -176,7 +176,9 @@ class Home:
             "transition_fits": "fits",
             "shrunken_fits": "fits",
             "prospective_fits": "fits",
+            "prospective_transition_fits": "fits",
             "baseline_fits": "baselines",
+            "session_fits": "baselines",
         }
         return managers[formats.get(asset, "tables")].read(path)
 

@@ -8,7 +8,14 @@ import polars as pl
 import pytest
 from tracked_fits import make_fits
 
-from glmhmm_assets.defs.checks import check_cleaning, check_fits, check_predictions, shown_fit
+from glmhmm_assets.defs.checks import (
+    check_cleaning,
+    check_errors,
+    check_fits,
+    check_predictions,
+    fit_check_specs,
+    shown_fit,
+)
 from glmhmm_assets.io_managers import KeepStored
 from glmhmm_core.fitting.result import Excluded, OwnOptimum, SubjectFits
 from glmhmm_core.trials.report import ReportRow, report_frame
@@ -60,6 +67,27 @@ def test_good_fits_pass_everything(study):
     assert found(check_fits(study, {"a": good_fits()}, {})) == {}
     (line,) = found(check_fits(study, {"a": good_fits()}, {"a": "held: no"}))["refits_promoted"]
     assert line == {"subject": "a", "what": "held: no"}
+
+
+def test_further_models_are_checked_alike_but_for_refits(study):
+    names = {spec.name for spec in fit_check_specs(study)}
+    driven = {spec.name for spec in fit_check_specs(study, "transition_fits")}
+    assert names - driven == {"refits_promoted"}
+    held = np.tile([0.97, 0.03], (60, 1))
+    bad = with_fit(good_fits(), 1, smoothed_state_probs=held)
+    results = check_fits(study, {"a": bad}, {}, "transition_fits")
+    assert {result.check_name for result in results} == driven
+    assert {result.asset_key for result in results} == {dg.AssetKey(["tiny", "transition_fits"])}
+    assert list(found(results)) == ["states_occupied"]
+
+
+def test_parameters_that_nothing_determines_are_listed(study):
+    remarks = ("Nothing is known of weight of 'wsls'.", "It is flat.")
+    (line,) = found(check_errors(study, "parameter_errors", {"a": remarks}))[
+        "parameters_determined"
+    ]
+    assert line == {"subject": "a", "what": " ".join(remarks)}
+    assert found(check_errors(study, "parameter_errors", {})) == {}
 
 
 def test_a_subject_without_fits_and_one_without_all_are_listed(study):

@@ -21,17 +21,18 @@ JUDGED = (
     "comparison",
     "parameter_errors",
 )
+KINDS = ("session_fits", "session_kinds", "session_checks")
 FITS = ("cleaned_sessions", "cleaning_report", "design_tensors", "subject_fits")
 
 
 @pytest.mark.slow
-def test_every_subject_gets_all_models_and_errors(make_home):
+def test_every_subject_gets_all_models_and_errors(make_home, monkeypatch):
     home = make_home(a=0, b=1)
     home.add("a", "b")
     # A subject that cannot be used stays left out, with its reason.
     path = home.write("b", 1)
     path.write_text(path.read_text().replace(",1,", ",7,"))
-    made = home.run(assets=[*FITS, "session_fits", "session_kinds", *JUDGED])
+    made = home.run(assets=[*FITS, *KINDS, *JUDGED])
     facts = home.metadata(made, "model_comparison")
     assert "excluded" in facts["b"]
     assert isinstance(home.stored("parameter_errors", "b"), Excluded)
@@ -49,7 +50,7 @@ def test_every_subject_gets_all_models_and_errors(make_home):
     assert [len(fit.cv_metrics) for fit in forecast.fits] == [2, 2]
     gain = two["prospective_bits_per_trial"] - glm["prospective_bits_per_trial"]
     assert two["prospective_gain"] == pytest.approx(gain)
-    assert table["prospective_gain"].null_count() == 2  # the GLM's, and sessions of two kinds
+    assert table["prospective_gain"].null_count() == 1  # the GLM's
     assert "On prospective folds" in facts["a"]["conclusion"]
     assert (home.folder / "storage" / "tiny" / "figures" / "a" / "comparison.png").exists()
     baselines = home.stored("baseline_fits", "a")
@@ -65,6 +66,10 @@ def test_every_subject_gets_all_models_and_errors(make_home):
     told = home.metadata(made, "session_fits")
     assert told["a"]["heldout_gain_over_plain"] == pytest.approx(more / np.log(2))
     assert "excluded" in told["b"]
+    checks = home.stored("session_checks", "a").row(by_predicate=pl.col("lag") == 1, named=True)
+    assert (checks["model"], checks["num_states"]) == ("glmhmm_sessions", 2)
+    picture = home.folder / "storage" / "tiny" / "figures" / "a" / "session_kinds.png"
+    assert picture.exists()
 
     errors = home.stored("parameter_errors", "a")
     assert len(errors) == 4 + 4 + 2 + 1  # weights, transitions and the first state, freely
@@ -81,6 +86,17 @@ def test_every_subject_gets_all_models_and_errors(make_home):
     assert_frame_equal(table, expected.table)
     assert told["not_converged"] == expected.not_converged
     assert told["near_singular"] is False
+
+    # Without simulations they are the same, are not fitted again, and have a picture all the same.
+    before, fitted = home.stored("session_fits", "a"), "glmhmm_core.baselines.session_kinds"
+    monkeypatch.delattr(f"{fitted}.maximize_kinds")
+    home.edit("[figures]", "[checks]\nsimulations = 0\n\n[figures]")
+    picture.unlink()
+    told = home.metadata(home.run(assets=["prospective_fits", *KINDS[:2]]), "session_fits")
+    assert "share_of_sessions_with_a_switch" not in told["a"]
+    assert told["a"]["heldout_gain_over_plain"] == pytest.approx(more / np.log(2))
+    assert home.stored("session_fits", "a").fingerprint == before.fingerprint
+    assert picture.exists()
 
 
 @pytest.mark.slow

@@ -37,6 +37,7 @@ PER_SUBJECT = {
     "state_matches",
     "session_fits",
     "session_kinds",
+    "session_checks",
     "fit_tracking",
 }
 COHORT = {
@@ -84,7 +85,8 @@ def test_a_study_has_only_the_analyses_that_it_asks_for(make_home):
     defs = build_defs(home.folder)
     dg.Definitions.validate_loadable(defs)
     optional = {"predictive_checks", "cohort_checks", "parameter_recovery"}
-    optional |= {"session_fits", "session_kinds", "hierarchical_fit", "shrunken_fits", "shrinkage"}
+    optional |= {"session_fits", "session_kinds", "session_checks"}
+    optional |= {"hierarchical_fit", "shrunken_fits", "shrinkage"}
     names = {key.split("/")[1] for key in specs(defs)}
     assert names == {"raw_sessions", "population_fit"} | (PER_SUBJECT | COHORT) - optional
 
@@ -134,6 +136,7 @@ def test_every_check_warns_and_says_what_it_means(defs):
         "data_suffice",
         "refits_promoted",
         "predictions_hold",
+        "parameters_determined",
     }
 
 

@@ -8,7 +8,12 @@ from glmhmm_core.comparison.scores import heldout_bits_per_trial
 from glmhmm_core.fitting.result import Excluded
 
 FITS = ("cleaned_sessions", "cleaning_report", "design_tensors", "subject_fits", "transition_fits")
-JUDGED = ("baseline_fits", "prospective_fits", "model_comparison")
+JUDGED = (
+    "baseline_fits",
+    "prospective_fits",
+    "prospective_transition_fits",
+    "model_comparison",
+)
 TASK = """
 extends = "two_afc"
 title = "Driven"
@@ -37,7 +42,10 @@ def names(home):
 
 def test_only_a_study_that_names_regressors_has_them(home):
     driven = {"transition_fits", "transition_weight_table", "cohort_transition_weights", *FIGURES}
-    assert driven <= names(home)
+    ahead = {"prospective_transition_fits"}
+    assert driven | ahead <= names(home)
+    home.edit("prospective_folds = 2", "prospective_folds = 0")
+    assert names(home) & (driven | ahead) == driven
     home.edit('["outcome_trace"]', "[]")
     assert not driven & names(home)
 
@@ -51,7 +59,8 @@ def test_they_stand_beside_the_fits_with_a_constant_chain(home):
     )
     facts = home.metadata(made, "transition_fits")
     assert "excluded" in facts["b"]
-    for asset in ("transition_fits", "transition_weight_table", "model_comparison"):
+    tables = ("transition_weight_table", "model_comparison")
+    for asset in ("transition_fits", "prospective_transition_fits", *tables):
         assert isinstance(home.stored(asset, "b"), Excluded)
 
     constant, driven = home.stored("subject_fits", "a"), home.stored("transition_fits", "a")
@@ -67,6 +76,13 @@ def test_they_stand_beside_the_fits_with_a_constant_chain(home):
     assert row["heldout_bits_per_trial"] == pytest.approx(heldout_bits_per_trial(driven[2]))
     plain = home.stored("model_comparison", "a").filter(model="glmhmm").row(0, named=True)
     assert row["num_parameters"] == plain["num_parameters"] + 2
+    # Forecasts of both, of the same sessions.
+    ahead = home.stored("prospective_transition_fits", "a")[2]
+    assert len(ahead.cv_metrics) == 2
+    bits = heldout_bits_per_trial(ahead)
+    assert row["prospective_bits_per_trial"] == pytest.approx(bits)
+    gain = row["prospective_bits_per_trial"] - plain["prospective_bits_per_trial"]
+    assert row["prospective_gain"] - plain["prospective_gain"] == pytest.approx(gain)
 
     weights = home.stored("transition_weight_table", "a")
     assert weights.filter(pl.col("feature") == "outcome_trace")["se"].null_count() == 0

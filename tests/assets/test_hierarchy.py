@@ -1,12 +1,17 @@
 """The hierarchical fit as assets: its versions, who is fitted under which, and what is told."""
 
+from dataclasses import replace
+
 import dagster as dg
+import numpy as np
 import polars as pl
 import pytest
 
+from glmhmm_assets.defs.comparison import side_by_side
 from glmhmm_assets.defs.hierarchy import (
     NAME,
     SHRUNKEN,
+    _as_compared,
     build_hierarchical_fit,
     build_shrinkage,
     stored_hierarchy,
@@ -15,6 +20,7 @@ from glmhmm_assets.defs.population import build_population_fit
 from glmhmm_assets.defs.tracking import _shrunken_models
 from glmhmm_assets.io_managers import build_io_managers
 from glmhmm_core.fitting.result import Excluded
+from glmhmm_core.tables.comparison import comparison_table
 
 FEATURES = ("cleaned_sessions", "cleaning_report", "design_tensors")
 
@@ -65,7 +71,7 @@ def test_subjects_are_fitted_under_the_version_that_is_there(make_home):
         gain += fits[2].cv_metrics[1].test_bits_per_trial - own.cv_metrics[1].test_bits_per_trial
         assert facts[subject]["gain_over_warm_start_K2"] == pytest.approx(gain / 2, abs=1e-3)
         # The same gain is what its run in MLflow is told.
-        (model,) = _shrunken_models(fits, home.stored("subject_fits", subject))
+        (model,) = _shrunken_models(home.study, fits, home.stored("subject_fits", subject), {})
         assert model.model == "hierarchical"
         assert model.findings.metrics["gain_over_warm_start"] == pytest.approx(
             facts[subject]["gain_over_warm_start_K2"]
@@ -94,6 +100,22 @@ def test_subjects_are_fitted_under_the_version_that_is_there(make_home):
         home.stored(SHRUNKEN, "a")[2].fitted_params.emission_weights.ravel().tolist()
     )
     assert (home.folder / "storage/tiny/cohort/figures/tiny/population_K2.png").exists()
+
+    # Beside the other models it gains as much over the ordinary fit as is said here.
+    for subject in "ab":
+        made = {name: home.stored(name, subject) for name in ("subject_fits", SHRUNKEN)}
+        models = comparison_table(subject, side_by_side(made))
+        bits = dict(models.select("model", "heldout_bits_per_trial").rows())
+        gain = table.filter(subject=subject)["heldout_gain"][0]
+        assert bits["hierarchical"] - bits["glmhmm"] == pytest.approx(gain, abs=1e-12)
+        assert models.filter(model="hierarchical")["gain_over_glm"].null_count() == 0
+
+    # Where a refit is held, both are of the sessions that the fit which stands saw.
+    design = home.stored("design_tensors", "b")
+    held = replace(made["subject_fits"], keys_session=np.array(["s00", "s02"]))
+    seen = _as_compared({"b": design, "c": design}, {"b": held})
+    assert seen["b"].keys["session"].unique().sort().to_list() == ["s00", "s02"]
+    assert seen["c"] is design
 
     # Another K is learned with the next version; until then nobody is fitted under the old one.
     home.edit("[figures]", "[hierarchy]\nnum_states = [1]\n\n[figures]")

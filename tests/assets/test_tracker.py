@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from core.engine.climbs import TWO, trials_of
 from core.fitting.fitted import design_of
-from tracked_fits import make_fit, make_fits
+from tracked_fits import NAMES, make_fit, make_fits
 
 from glmhmm_assets.resources import origin
 from glmhmm_assets.resources.baseline_run import logged_baseline
@@ -23,8 +23,10 @@ from glmhmm_assets.resources.logged_model import Findings, LoggedModel
 from glmhmm_assets.resources.model_run import data_hash, logged_fit, run_params
 from glmhmm_assets.resources.origin import Origin, code_version
 from glmhmm_assets.resources.tracker import MlflowTracker
+from glmhmm_core.baselines.result import BaselineFit, SubjectBaselines
 from glmhmm_core.baselines.subject import BaselineSettings, fit_baselines
 from glmhmm_core.comparison.selection import SelectionRule, choose_for_cohort
+from glmhmm_core.engine.session_kinds import SessionKinds
 from glmhmm_core.fitting.specification import Specification
 from glmhmm_core.fitting.store import load_fits
 
@@ -278,6 +280,40 @@ def test_runs_of_baselines_have_their_scores_and_what_they_learned(tracker, clie
     steps = fits["drifting_weights"].fitted_params
     assert drift.data.metrics["step_size bias"] == steps.step_sizes[1]
     assert drift.data.metrics["session_step_size stimulus"] == steps.session_step_sizes[0]
+
+
+def test_runs_of_sessions_of_two_kinds_say_what_the_kinds_are(tracker, client):
+    chains = np.array([[[0.95, 0.05], [0.15, 0.85]], [[0.75, 0.25], [0.25, 0.75]]])
+    laws = np.array([0.625, 0.375]), np.full((2, 2), 0.5), chains
+    plain = make_fit(2)
+    kinds = BaselineFit(
+        model="glmhmm_sessions",
+        fitted_params=SessionKinds(*laws, np.zeros((2, 1, 4))),
+        names=NAMES,
+        num_parameters=17,
+        objective_log_probability=-36.0,
+        choice_probs=plain.choice_probs,
+        trial_log_likelihood=np.full(60, -0.5),
+        **{name: getattr(plain, name) for name in ("y", "mask", "session_ids")},
+        baseline_class_idx=0,
+        start_objectives=np.zeros(2),
+        gradient_norm=float("nan"),
+        iterations=9,
+        converged=True,
+        num_states=2,
+    )
+    made = SubjectBaselines("mouse 1", "k1", (kinds,))
+    model = logged_baseline(made, kinds, plain, Findings(), "session_fits")
+    with tracker.open("mice") as store:
+        told = store.log("mouse 1", [model], ORIGIN)
+    run = client.get_run(told["glmhmm_sessions", 2].run_id)
+    assert run.data.params["session_kinds"] == "2"
+    assert "lapse" not in run.data.params
+    assert run.data.metrics["share_of_kind_1"] == 0.375
+    assert run.data.metrics["self_transition_of_kind_0"] == pytest.approx(0.9)
+    assert run.data.metrics["train_log_likelihood"] == -30
+    assert "2 states and sessions of 2 kinds" in run.data.tags["mlflow.note.content"]
+    assert run.data.tags["num_states"] == "2"
 
 
 def test_stages_do_not_supersede_one_anothers_runs(tracker, client):

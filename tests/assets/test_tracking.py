@@ -181,6 +181,16 @@ def test_a_table_goes_to_the_models_that_it_is_about():
         "parameters_unknown": 1.0,
         "largest_weight_se": 0.5,
     }
+    sessions = {"model": ["glmhmm_sessions"] * 4, "num_states": [2] * 4}
+    sessions |= {"num_switches": [1, 3, 8, 2], "p_kind_0": [0.9, 0.8, 0.1, 1.0]}
+    kinds = pl.DataFrame(sessions).with_columns(p_kind_1=1 - pl.col("p_kind_0"))
+    of_kinds = findings({"session_kinds": kinds}, ("glmhmm_sessions", 2), [], shown=False)
+    assert of_kinds.metrics == {
+        "sessions_restless": 0.25,
+        "switches_per_restless_session": 8.0,
+        "switches_per_calm_session": 2.0,
+    }
+    assert not findings({"session_kinds": kinds}, ("glmhmm", 2), [], shown=True).tables
     lapse = findings(tables, ("lapse_class", 1), [], shown=False)
     assert set(lapse.tables) == {"model_comparison"}
     assert lapse.metrics["gain_over_glm"] == 0.125

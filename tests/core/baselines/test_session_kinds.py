@@ -9,18 +9,22 @@ import pytest
 from core.oracles import Trials, by_recursion
 from scipy.special import logsumexp
 
+from glmhmm_core.baselines.result import SubjectBaselines
 from glmhmm_core.baselines.session_kinds import (
+    fingerprint,
     fit_session_kinds,
     gain_over,
     posteriors_of,
-    session_table,
 )
+from glmhmm_core.baselines.store import load_baselines, save_baselines
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.engine.session_kinds import SessionKinds, as_one_chain, kinds_prior, log_prior
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.fit import fit_glmhmm
 from glmhmm_core.fitting.refit import problem_of
+from glmhmm_core.fitting.result import SubjectFits
 from glmhmm_core.simulation.simulate import simulate
+from glmhmm_core.tables.session_kinds import session_table
 
 CALM, WILD = 0.99, 0.6
 TRUTH = SessionKinds(
@@ -138,9 +142,73 @@ def test_held_out_choices_change_no_parameter_of_their_fold():
     assert again.test_log_likelihood != kinds().cv_metrics[0].test_log_likelihood
 
 
+def test_forecasts_are_of_the_past_alone():
+    """What comes after a fold's past changes no parameter of it, and all of its score."""
+    fit, _ = plain()
+    names = np.unique(fit.session_ids).astype(str).tolist()
+    ahead = tuple(
+        replace(
+            fold,
+            fold_index=i,
+            training_session_ids=tuple(names[: 20 + 10 * i]),
+            test_session_ids=tuple(names[20 + 10 * i : 30 + 10 * i]),
+        )
+        for i, fold in enumerate(fit.cv_metrics)
+    )
+    bare = replace(fit, cv_metrics=())
+    found = fit_session_kinds(bare, n_starts=1, prospective=ahead)
+    assert found.cv_metrics == ()
+    seen = np.isin(fit.session_ids.astype(str), names[:20])
+    future = replace(bare, y=np.where(fit.mask & ~seen, 1 - fit.y, fit.y))
+    again = fit_session_kinds(future, n_starts=1, prospective=ahead[:1]).prospective[0]
+    first = found.prospective[0]
+    jax.tree.map(np.testing.assert_array_equal, again.fitted_params, first.fitted_params)
+    assert again.test_log_likelihood < first.test_log_likelihood
+    for mine, theirs in zip(found.prospective, ahead, strict=True):
+        assert mine.training_session_ids == theirs.training_session_ids
+        assert mine.test_session_ids == theirs.test_session_ids
+        said = posteriors_of(problem_of(fit), mine.fitted_params).log_likelihood
+        trials = np.isin(fit.session_ids.astype(str), mine.test_session_ids)
+        assert mine.test_log_likelihood == pytest.approx(said[trials].sum())
+
+
 def test_one_state_or_kind_has_nothing_to_vary():
     fit, _ = plain()
     with pytest.raises(InputError, match="kinds"):
         fit_session_kinds(fit, 1)
     with pytest.raises(InputError, match="states"):
         fit_session_kinds(replace(fit, num_states=1))
+
+
+def test_a_file_holds_all_of_it_and_a_table_counts_switches(tmp_path):
+    fit, _ = plain()
+    made = SubjectBaselines("mouse", fingerprint=f"{0:064}", fits=(kinds(),))
+    save_baselines(tmp_path / "mouse.npz", made)
+    (again,) = load_baselines(tmp_path / "mouse.npz").fits
+    for name in SessionKinds._fields:
+        kept, given = (getattr(one.fitted_params, name) for one in (again, kinds()))
+        np.testing.assert_array_equal(kept, given)
+        for mine, theirs in zip(again.cv_metrics, kinds().cv_metrics, strict=True):
+            kept, given = (getattr(one.fitted_params, name) for one in (mine, theirs))
+            np.testing.assert_array_equal(kept, given)
+    assert again.cv_metrics == kinds().cv_metrics
+    assert (again.num_states, again.model) == (2, "glmhmm_sessions")
+    table = session_table("mouse", fit, again)
+    path = posteriors_of(problem_of(fit), again.fitted_params).smoothed.argmax(1)
+    first = path[fit.session_ids == fit.session_ids[0]]
+    assert table["num_switches"][0] == (np.diff(first) != 0).sum()
+    within = np.diff(path) * (np.diff(fit.session_ids) == 0)
+    assert table["num_switches"].sum() == (within != 0).sum() > 0
+
+
+def test_a_fingerprint_moves_with_fits_and_settings():
+    fits = SubjectFits("mouse", "f", ("left", "right"), np.empty(0), np.empty(0), ())
+    told = [
+        fingerprint(fits, 2, 3, n_starts=2, seed=0),
+        fingerprint(replace(fits, fingerprint="g"), 2, 3, n_starts=2, seed=0),
+        fingerprint(fits, 3, 3, n_starts=2, seed=0),
+        fingerprint(fits, 2, 0, n_starts=2, seed=0),
+        fingerprint(fits, 2, 3, n_starts=2, seed=1),
+    ]
+    assert len(set(told)) == 5
+    assert fingerprint(fits, 2, 3, seed=0, n_starts=2) == told[0]

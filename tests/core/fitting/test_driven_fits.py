@@ -8,8 +8,10 @@ from core.engine.climbs import DRIVEN, MAX_ITERS, trials_of
 from core.fitting.fitted import RESTARTS, design_of, driven
 from core.textbook_em import Priors, log_prior
 
-from glmhmm_core.fitting import Excluded, FitSettings, fit_subjects
+from glmhmm_core.fitting import Excluded, FitSettings, fit_subjects, prospective
+from glmhmm_core.fitting.climb import climb_all
 from glmhmm_core.fitting.fingerprint import fingerprint
+from glmhmm_core.fitting.prospective import score_prospectively
 from glmhmm_core.fitting.settings import FrozenWeight
 from glmhmm_core.fitting.specification import LEAST, Specification
 
@@ -119,3 +121,30 @@ def test_a_fingerprint_knows_the_regressors_that_drive_and_no_others():
     assert fingerprint(other, [2], first) == fingerprint(DESIGN, [2], first)
     wider = replace(DESIGN, transition_scales=np.array([2.0, 3.0]))
     assert fingerprint(wider, [2], TOGETHER) != fingerprint(DESIGN, [2], TOGETHER)
+
+
+def test_forecasts_start_where_the_constant_chain_of_the_same_past_ended(
+    constant, fits, monkeypatch
+):
+    """And from no fit that saw what is to be forecast, such as that of an interleaved fold."""
+    plain = score_prospectively({"ann": constant}, 2)
+    given = []
+
+    def spy(training, num_states, glm, starts, *rest):
+        given.append(list(starts))
+        return climb_all(training, num_states, glm, starts, *rest)
+
+    monkeypatch.setattr(prospective, "climb_all", spy)
+    found = score_prospectively({"ann": fits}, 2, constant=plain)["ann"][2].cv_metrics
+    first, second = plain["ann"][2].cv_metrics
+    assert given[0] == [first.fitted_params]
+    assert given[1] == [found[0].fitted_params, second.fitted_params]
+    for mine, theirs in zip(found, (first, second), strict=True):
+        assert mine.training_session_ids == theirs.training_session_ids
+        assert mine.test_session_ids == theirs.test_session_ids
+        start = at_zero_weights(theirs.fitted_params)
+        more = log_prior(start, PRIORS) - log_prior(theirs.fitted_params, PRIORS)
+        assert mine.final_training_objective >= theirs.final_training_objective + more - 1e-3
+    given.clear()
+    score_prospectively({"ann": fits}, 1, constant={"ann": constant})
+    assert given == [[]]

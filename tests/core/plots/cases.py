@@ -148,10 +148,30 @@ def cohort(size):
     return Tables(members)
 
 
+def kinds_of_sessions(size, subject="CSHL_008"):
+    """Sessions of two kinds, the second of which switches often."""
+    rng = np.random.default_rng(size)
+    restless = rng.beta(0.3, 0.6, size)
+    return pl.DataFrame(
+        {
+            "subject": [subject] * size,
+            "model": ["glmhmm_sessions"] * size,
+            "num_states": [3] * size,
+            "session": [f"s{i:03d}" for i in range(size)],
+            "num_choices": [90] * size,
+            "num_switches": rng.poisson(1 + 8 * restless),
+            "p_kind_0": 1 - restless,
+            "p_kind_1": restless,
+            "heldout_gain": rng.normal(0, 1, size),
+        }
+    )
+
+
 def comparisons(size, trouble):
     """Models side by side of some subjects; with trouble, some are not converged or forecast."""
     rng = np.random.default_rng(size)
     models = [("glm", 1), *(("glmhmm", k) for k in (2, 3, 4, 5)), ("glmhmm_t", 3)]
+    models += [("hierarchical", 3), ("glmhmm_sessions", 3)]
     models += [("lapse_class_1", 1), ("lapse_class", 1), ("lapse_history_conditioned", 1)]
     models += [("drifting_weights", 1)]
     rows = []

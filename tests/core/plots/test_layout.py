@@ -7,7 +7,16 @@ import matplotlib as mpl
 import polars as pl
 import pytest
 from core.driven_fits import with_regressors
-from core.plots.cases import LABEL, cohort, comparisons, many_states, textbook, ugly
+from core.plots.cases import (
+    LABEL,
+    LONG,
+    cohort,
+    comparisons,
+    kinds_of_sessions,
+    many_states,
+    textbook,
+    ugly,
+)
 from core.plots.crowding import problems
 from matplotlib.figure import Figure
 
@@ -23,6 +32,7 @@ from glmhmm_core.plots.dynamics import state_dynamics
 from glmhmm_core.plots.optimization import em_traces
 from glmhmm_core.plots.psychometrics import psychometric_by_state
 from glmhmm_core.plots.scores import heldout_bits
+from glmhmm_core.plots.session_kinds import session_kinds
 from glmhmm_core.plots.sessions import session_posteriors
 from glmhmm_core.plots.style import SMALL_PAPER
 from glmhmm_core.plots.transitions import transition_matrix
@@ -122,6 +132,13 @@ def test_models_side_by_side(size, trouble):
     table = comparisons(size, trouble)
     uncrowded(comparison(table.filter(subject=table["subject"][0]), "a long name " * 9))
     uncrowded(cohort_comparison_figure(table, NAME))
+
+
+@pytest.mark.parametrize("size", [1, 40, 400])
+@pytest.mark.parametrize("checked", [False, True])
+def test_sessions_of_kinds(size, checked):
+    checks = textbook().checks(3) if checked else None
+    uncrowded(session_kinds(kinds_of_sessions(size, LONG), checks))
 
 
 def test_models_without_scores_say_so():

@@ -3,7 +3,15 @@
 import numpy as np
 import polars as pl
 import pytest
-from core.plots.cases import LABEL, LONG, cohort, many_states, textbook, ugly
+from core.plots.cases import (
+    LABEL,
+    LONG,
+    cohort,
+    kinds_of_sessions,
+    many_states,
+    textbook,
+    ugly,
+)
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
@@ -16,6 +24,7 @@ from glmhmm_core.plots.cohort_states import (
 from glmhmm_core.plots.optimization import em_traces
 from glmhmm_core.plots.psychometrics import psychometric_by_state
 from glmhmm_core.plots.scores import heldout_bits
+from glmhmm_core.plots.session_kinds import RESTLESS, session_kinds
 from glmhmm_core.plots.sessions import example_sessions, session_posteriors
 from glmhmm_core.plots.style import ALARM
 from glmhmm_core.plots.transitions import transition_matrix
@@ -456,3 +465,19 @@ def test_checks_that_fail_are_marked():
     points = [line for line in axes[4].lines if line.get_marker() == "o"]
     assert [line.get_ydata()[0] for line in points] == lags["data"].to_list()
     assert [to_hex(line.get_color()) == ALARM for line in points] == lags["fails"].to_list()
+
+
+def test_restless_sessions_are_those_of_the_last_kind_with_their_switches():
+    table = kinds_of_sessions(12)
+    above, below, share, _ = session_kinds(table, textbook().checks(3)).axes
+    assert [bar.get_height() for bar in above.patches] == table["p_kind_1"].to_list()
+    (restless,) = (line for line in below.lines if to_hex(line.get_color()) == RESTLESS)
+    expected = table.with_row_index("place", 1).filter(pl.col("p_kind_1") > 0.5)
+    assert 0 < expected.height < 12
+    np.testing.assert_array_equal(
+        restless.get_xydata(), expected.select("place", "num_switches").to_numpy()
+    )
+    data = (
+        textbook().checks(3).row(by_predicate=pl.col("statistic") == "share_switching", named=True)
+    )
+    assert share.lines[0].get_xdata()[0] == data["data"]

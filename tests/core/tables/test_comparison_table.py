@@ -164,6 +164,27 @@ def test_a_cohorts_conclusion_pairs_by_subject_and_owns_up_to_errors():
     assert "1 of lapse_class, 1 of glmhmm K=3" in out
 
 
+def test_what_an_addition_gains_is_said_against_the_plain_model_of_as_many_states():
+    more = (
+        row("a", "hierarchical", 3, 0.43, 0.13),
+        row("b", "hierarchical", 3, 0.43, 0.13),
+        row("a", "hierarchical", 2, 0.9, 0.6),  # of which there is no plain model
+        row("a", "glmhmm_t", 3, 0.39, 0.09, prospective=0.06),
+        row("b", "glmhmm_t", 3, 0.41, 0.11, prospective=0.07),
+    )
+    said = conclude_cohort(pl.concat([MICE, cohort(*more)]))
+    interleaved, forecast = said.partition("On prospective")[::2]
+    # Of a and b: 0.03 and 0.01; twice -0.01; 0.02 and 0.04.
+    assert (
+        "all subjects beat the plain 3 states by 0.0200 bits per trial (SE 0.0100)" in interleaved
+    )
+    assert "regressors lose to the plain 3 states by 0.0100 bits" in interleaved
+    assert "regressors beat the plain 3 states by 0.0300 bits per trial (SE 0.0100)" in forecast
+    assert "all subjects" not in forecast
+    # Claims are about a model that forecasts, whatever priors from all subjects add to it.
+    assert interleaved.startswith("On interleaved folds 3 states beat the GLM")
+
+
 def test_one_subject_has_no_error_and_none_has_no_conclusion():
     said = conclude_cohort(MICE.filter(subject="a"))
     assert "gain 0.1000 bits per trial against the GLM (error unknown)" in said
