@@ -139,6 +139,7 @@ def cohort_occupancy(states: pl.DataFrame, num_states: int, cohort: str) -> Figu
             bottom[at] += height
     bars.set_ylim(0, 1)
     bars.set_xlim(-0.6, max(len(subjects), FEW) - 0.4)
+    bars.spines["bottom"].set_bounds(-0.6, len(subjects) - 0.4)
     bars.set_ylabel("Share of trials")
     if len(subjects) <= NAMEABLE:
         names = [style.short(s, 16) for s in subjects]
