@@ -32,7 +32,7 @@ def execute(
     ------
     KeyboardInterrupt
         If Ctrl-C came while it was executed, also when everything was finished all the same.
-        The run's record is finished then.
+        The run is recorded as canceled then, or as what it was when it was finished.
     """
     with _signals_noted() as interrupted:
         try:
@@ -40,11 +40,12 @@ def execute(
                 instance=instance, run_id=run_id, raise_on_error=False, **settings
             )
         except BaseException as error:
-            _close_record(instance, run_id)
+            _close_record(instance, run_id, interrupted())
             if interrupted():
                 raise KeyboardInterrupt from error
             raise
         if interrupted():
+            _close_record(instance, run_id, interrupted=True)
             raise KeyboardInterrupt
     return result
 
@@ -76,8 +77,16 @@ def _signals_noted() -> Iterator[Callable[[], bool]]:
                 signal.signal(number, handler)
 
 
-def _close_record(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Mark a run that Dagster was thrown out of as over, so that no other waits for it."""
+def _close_record(instance: dg.DagsterInstance, run_id: str, interrupted: bool) -> None:
+    """Mark a run that was interrupted as canceled, or that Dagster was thrown out of as over.
+
+    Dagster takes an interrupt that nobody announced for a failure. A run that it leaves at work
+    would keep others waiting.
+    """
     run = instance.get_run_by_id(run_id)
-    if run is not None and not run.is_finished:
+    if run is None:
+        return
+    if interrupted and run.status is dg.DagsterRunStatus.FAILURE:
+        instance.report_run_canceled(run, "It was ended by Ctrl-C.")
+    elif not run.is_finished:
         instance.report_run_canceled(run, "Its process was ended before it was.")

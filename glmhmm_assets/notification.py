@@ -32,6 +32,8 @@ def build_failure_sensor(study: Study) -> dg.SensorDefinition:
         run = context.dagster_run
         if notify is None or not _is_of(study, run):
             return dg.SkipReason("of another study" if notify else "no [notify] in the study file")
+        if run.status is not dg.DagsterRunStatus.FAILURE:
+            return dg.SkipReason("a person ended the run")
         tell(notify, describe_failure(study, context))
         context.log.info("told %s of run %s", notify.command[0], run.run_id)
         return None

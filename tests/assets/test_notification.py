@@ -65,7 +65,7 @@ def failed(make_home):
     with home.file.open("a") as file:
         file.write(f"\n[notify]\ncommand = {line}\n")
 
-    def failed(key: tuple[str, ...], tags: dict[str, str]):
+    def failed(key: tuple[str, ...], tags: dict[str, str], *, canceled: bool = False):
         @dg.asset(key=list(key))
         def broken() -> None:
             raise ValueError("the reason " + "x" * 2 * LONGEST_MESSAGE)
@@ -74,10 +74,12 @@ def failed(make_home):
             asset_graph=dg.Definitions(assets=[broken]).resolve_asset_graph()
         )
         run = job.execute_in_process(instance=home.instance, tags=tags, raise_on_error=False)
+        if canceled:
+            home.instance.report_run_canceled(run.dagster_run)
         context = dg.build_run_status_sensor_context(
             sensor_name="tiny_failures",
             dagster_instance=home.instance,
-            dagster_run=run.dagster_run,
+            dagster_run=home.instance.get_run_by_id(run.run_id),
             dagster_event=run.get_run_failure_event()
             if hasattr(run, "get_run_failure_event")
             else next(e for e in run.all_events if e.event_type_value == "PIPELINE_FAILURE"),
@@ -106,3 +108,7 @@ def test_a_run_of_the_studys_automation_is_told(failed):
 
 def test_a_run_of_another_study_is_not(failed):
     assert failed(("x", "thing"), {STUDY_TAG: "tin"}) is None
+
+
+def test_a_run_that_a_person_ended_is_not(failed):
+    assert failed(("x", "thing"), {STUDY_TAG: "tiny"}, canceled=True) is None
