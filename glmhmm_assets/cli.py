@@ -210,5 +210,8 @@ def _tell_outcome(study: str, outcome: "Outcome") -> None:
     click.secho(f"\n{study}: {who} fits", bold=True)
     for subject, reason in outcome.left_out.items():
         click.echo(f"  {subject} is left out: {reason}")
+    for subject, promotion in outcome.held.items():
+        remedy = f"`glmhmm promote {study} -s {subject}` lets the new one stand."
+        click.echo(f"  the new fit of {subject} is {promotion} {remedy}")
     for problem in outcome.problems:
         click.secho(f"  failed: {problem}", fg="red")

@@ -50,12 +50,15 @@ class Outcome:
         Subjects that have fits now.
     left_out
         Reasons of the subjects that have none.
+    held
+        What became of the newest fits of the subjects of whom these are held for review.
     problems
         Messages of the steps that failed; none if all went well.
     """
 
     fitted: tuple[str, ...]
     left_out: dict[str, str]
+    held: dict[str, str]
     problems: tuple[str, ...]
 
 
@@ -98,10 +101,13 @@ def run_study(
         events = _materialize(study, instance, subjects, console, subjects if promote else ())
     reasons: dict[str, str | None] = {} if asked else dict(refused_subjects(found))
     reasons |= dict.fromkeys(subjects, "its run failed before it was fitted")
-    reasons |= _reasons(study, events)
+    told = _told_of_fits(study, events)
+    reasons |= {subject: facts.get("excluded") for subject, facts in told.items()}
+    promotions = {subject: facts.get("promotion", "") for subject, facts in told.items()}
     return Outcome(
         fitted=tuple(subject for subject, reason in reasons.items() if reason is None),
         left_out={subject: reason for subject, reason in reasons.items() if reason is not None},
+        held={subject: said for subject, said in promotions.items() if said.startswith("held")},
         problems=tuple(_message(event) for event in events if event.is_step_failure),
     )
 
@@ -199,8 +205,8 @@ def _message(event: dg.DagsterEvent) -> str:
     return f"{event.step_key}: {said}"
 
 
-def _reasons(study: Study, events: Sequence[dg.DagsterEvent]) -> dict[str, str | None]:
-    """For every subject whose fits were stored, why it has none, or None if it has."""
+def _told_of_fits(study: Study, events: Sequence[dg.DagsterEvent]) -> dict[str, dict[str, str]]:
+    """For every subject whose fits were stored, what their page says in words."""
     key = dg.AssetKey([study.name, "subject_fits"])
     made = [
         e.step_materialization_data.materialization
@@ -208,7 +214,7 @@ def _reasons(study: Study, events: Sequence[dg.DagsterEvent]) -> dict[str, str |
         if e.asset_key == key and e.is_step_materialization
     ]
     return {
-        m.partition: str(m.metadata["excluded"].value) if "excluded" in m.metadata else None
+        m.partition: {name: str(fact.value) for name, fact in m.metadata.items()}
         for m in made
         if m.partition
     }

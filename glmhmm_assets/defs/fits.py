@@ -19,8 +19,8 @@ from glmhmm_assets.study import Study
 if TYPE_CHECKING:
     from glmhmm_core.fitting.result import Excluded, FitResult, SubjectFits
 
-#: Rooms of the core that make a fit.
-ROOMS = ("engine", "fitting")
+#: Rooms that make fits, and decide which of them stand.
+ROOMS = ("comparison", "engine", "fitting", "states", "tables")
 
 
 class Promotion(dg.Config):
@@ -197,9 +197,10 @@ def _in_words(standing: Standing) -> str:
     """Say what became of the newest fits, and so which fits are shown."""
     if not standing.held:
         return standing.promotion
+    held = standing.promotion.rstrip(".")
     if standing.champion:
-        return f"{standing.promotion} The earlier fit stands: everything shown is of it."
-    return f"{standing.promotion} No earlier fit is of these data: everything shown is of this one."
+        return f"{held}. The earlier fit stands: everything shown is of it."
+    return f"{held}. No earlier fit is of these data: everything shown is of this one."
 
 
 def _prospective_test(fit: "FitResult") -> str:

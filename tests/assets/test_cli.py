@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import dagster as dg
@@ -16,10 +17,15 @@ import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
+from glmhmm_assets import definitions
 from glmhmm_assets.cli import main
+from glmhmm_assets.defs.ingest import build_raw_sessions
+from glmhmm_assets.defs.population import build_population_fit
 from glmhmm_assets.launcher import by_hand_lock
 from glmhmm_assets.partitions import STUDY_TAG
 from glmhmm_assets.resources.tracker import MlflowTracker
+from glmhmm_assets.standing import refit_log
+from glmhmm_assets.study import load_study
 
 STUDY = """
 title = "Three who choose"
@@ -53,8 +59,9 @@ recoveries = 0
 
 def write_subject(home: Path, name: str, sessions: int = 2) -> None:
     rng = np.random.default_rng(sum(map(ord, name)))
-    stimulus = rng.choice([-1.0, -0.5, 0.5, 1.0], 40 * sessions)
-    choice = (rng.random(len(stimulus)) < 1 / (1 + np.exp(-3 * stimulus))).astype(int)
+    level, chance = rng.random((sessions, 2, 40)).swapaxes(0, 1).reshape(2, -1)
+    stimulus = np.array([-1.0, -0.5, 0.5, 1.0])[(4 * level).astype(int)]
+    choice = (chance < 1 / (1 + np.exp(-3 * stimulus))).astype(int)
     table = pl.DataFrame(
         {
             "subject": name,
@@ -96,12 +103,40 @@ def call(monkeypatch):
     return call
 
 
-@pytest.mark.parametrize("command", ["run", "check", "ui", "demo"])
+def make_only(monkeypatch, choose):
+    """Let runs in this process make no assets over subjects, and those chosen of a subject's."""
+
+    def only(study):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            made = choose(definitions.subject_assets(study))
+        return dg.Definitions([build_raw_sessions(study), build_population_fit(study), *made])
+
+    monkeypatch.setattr(definitions, "study_definitions", only)
+
+
+@pytest.fixture
+def only_fits(monkeypatch):
+    """Let runs make nothing beyond the fits, which come third."""
+    make_only(monkeypatch, lambda assets: assets[:3])
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Let runs make no assets that are pictures alone."""
+
+    def no_picture(asset):
+        return all(spec.kinds != {"matplotlib"} for spec in asset.specs)
+
+    make_only(monkeypatch, lambda assets: list(filter(no_picture, assets)))
+
+
+@pytest.mark.parametrize("command", ["run", "promote", "check", "ui", "demo"])
 def test_help_teaches(command):
     assert command in CliRunner().invoke(main, ["--help"]).output
     told = CliRunner().invoke(main, [command, "--help"]).output
     assert len(told.split()) > 40
-    if command in ("run", "check"):
+    if command in ("run", "promote", "check"):
         assert f"glmhmm {command} mice" in told
         assert "Exit codes:" in told
 
@@ -278,6 +313,7 @@ def test_materializations_and_mlflow_runs_point_at_each_other(run_home):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("only_fits")
 def test_subjects_that_do_not_lie_side_by_side_are_run_without_those_between(call, run_home):
     home, _ = run_home
     code, said = call(home, "run", "tiny", "-s", "b", "-s", "c", "-s", "e")
@@ -309,6 +345,33 @@ def test_an_unknown_subject_is_told_with_the_nearest(call, run_home):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("only_fits")
+def test_a_fit_that_is_held_is_told_and_stands_when_it_is_promoted(call, run_home, monkeypatch):
+    home, _ = run_home
+    log = refit_log(load_study(home / "studies" / "tiny.toml"))
+    before = log.champion("d")
+    write_subject(home, "d", sessions=3)
+    monkeypatch.setattr("glmhmm_core.comparison.succession.reason_to_hold", lambda _: "it is odd")
+    code, said = call(home, "run", "tiny", "-s", "d")
+    assert code == 0, said
+    assert "the new fit of d is held: it is odd. The earlier fit stands" in said
+    assert "`glmhmm promote tiny -s d`" in said
+    assert log.champion("d") == before
+    # Nobody is promoted while one is named of whom nothing is held.
+    code, said = call(home, "promote", "tiny", "-s", "d", "-s", "a")
+    assert code == 2
+    assert "no fit of 'a' is held for review" in said
+    assert log.champion("d") == before
+    code, said = call(home, "promote", "tiny", "-s", "d")
+    assert code == 0, said
+    assert "held" not in said
+    newest, *_ = log.newest("d")
+    assert log.champion("d")[0] == newest != before[0]
+    assert log.promotion_of("d", newest) == "promoted by hand"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("only_fits")
 def test_a_run_leaves_out_a_bad_subject_and_says_why(call, run_home):
     home, _ = run_home
     file = home / "sessions" / "tiny" / "zoe.csv"
@@ -323,6 +386,7 @@ def test_a_run_leaves_out_a_bad_subject_and_says_why(call, run_home):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_pictures")
 def test_mlflow_that_is_away_costs_no_fit(call, run_home, monkeypatch):
     home, _ = run_home
     write_subject(home, "a", sessions=3)
@@ -371,6 +435,7 @@ def started(home):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("only_fits")
 def test_a_killed_run_is_found_dead_and_gone_on_with(call, run_home):
     home, _ = run_home
     process, run_id = started(home)
@@ -397,4 +462,4 @@ def test_ctrl_c_ends_a_run_and_says_how_to_go_on(run_home):
     assert "the same command goes on" in said
     assert "Traceback" not in said
     with instance_of(home) as instance:
-        assert instance.get_run_by_id(run_id).is_finished
+        assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.CANCELED

@@ -6,13 +6,17 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from glmhmm_assets.defs import comparison
 from glmhmm_assets.defs.comparison import build_cohort_comparison, build_state_choice
 from glmhmm_assets.io_managers import build_io_managers
 from glmhmm_assets.partitions import subjects_of
+from glmhmm_core.comparison import nuts
 from glmhmm_core.comparison.bootstrap import bootstrap_sessions
+from glmhmm_core.comparison.nuts import WITHIN_MODE_SCHEMA
+from glmhmm_core.fitting.free_parameters import free_parameters
 from glmhmm_core.fitting.result import Excluded
+from glmhmm_core.fitting.uncertainty import UNCERTAINTY_SCHEMA
 from glmhmm_core.tables.comparison import COMPARISON_SCHEMA
+from glmhmm_core.tables.parameters import with_intervals
 
 JUDGED = (
     "baseline_fits",
@@ -81,11 +85,36 @@ def test_every_subject_gets_all_models_and_errors(make_home, monkeypatch):
 
     # The study file asks for other intervals of the same parameters.
     home.edit("[figures]", '[uncertainty]\nmethod = "bootstrap"\nresamples = 20\n\n[figures]')
-    table, told = comparison.errors_of(home.study, fits[2])
+    told = home.metadata(home.run(assets=["parameter_errors"]), "parameter_errors")
     expected = bootstrap_sessions(fits[2], 20, home.study.model.seed)
-    assert_frame_equal(table, expected.table)
-    assert told["not_converged"] == expected.not_converged
-    assert told["near_singular"] is False
+    assert_frame_equal(home.stored("parameter_errors", "a"), expected.table)
+    assert told["a"]["method"] == "bootstrap"
+    assert told["a"]["not_converged"] == expected.not_converged
+    assert "excluded" in told["b"]
+
+    asked = {}
+
+    def sample(fit, **settings):
+        asked.update(settings)
+        named = free_parameters(fit)
+        mode = named.values(fit.fitted_params)
+        draws = mode + np.random.default_rng(0).normal(0, 0.2, (4, 500, len(mode)))
+        return nuts._told(named, mode, draws, 3, 1)
+
+    monkeypatch.setattr(nuts, "sample_within_mode", sample)
+    home.edit('"bootstrap"\nresamples = 20', '"nuts"\ndraws = 500')
+    told = home.metadata(
+        home.run(assets=["parameter_errors", "weight_table", "weights"]), "parameter_errors"
+    )
+    assert asked == {"draws": 500, "seed": home.study.model.seed}
+    table = home.stored("parameter_errors", "a")
+    assert dict(table.schema) == UNCERTAINTY_SCHEMA | WITHIN_MODE_SCHEMA
+    np.testing.assert_allclose(table["se"], 0.2, rtol=0.1)
+    assert (told["a"]["divergences"], told["a"]["relabelled"]) == (3, 1)
+    assert told["a"]["largest_r_hat"] == table["r_hat"].max()
+    assert "3 draws diverged" in told["a"]["remarks"]
+    bars = with_intervals(home.stored("weight_table", "a").filter(num_states=2), table)
+    np.testing.assert_allclose(bars["upper"] - bars["weight"], 0.39, atol=0.08)
 
     # Without simulations they are the same, are not fitted again, and have a picture all the same.
     before, fitted = home.stored("session_fits", "a"), "glmhmm_core.baselines.session_kinds"
