@@ -16,6 +16,9 @@ import dagster as dg
 
 from glmhmm_assets.per_subject import code_version
 
+#: Rooms whose code is run while a picture is drawn.
+ROOMS = ("plots", "tables")
+
 
 @dataclass(frozen=True)
 class Gallery:
@@ -73,7 +76,7 @@ def _digest(function: Callable[..., Any], arguments: tuple[Any, ...]) -> str:
 
     import polars as pl
 
-    digest = hashlib.sha256(f"{function.__name__} {code_version('plots')}".encode())
+    digest = hashlib.sha256(f"{function.__name__} {code_version(*ROOMS)}".encode())
     for argument in arguments:
         if isinstance(argument, pl.DataFrame):
             content = io.BytesIO()

@@ -15,7 +15,11 @@ from glmhmm_assets.study import Study
 if TYPE_CHECKING:
     from glmhmm_core.fitting.result import Excluded, SubjectFits
 
-ROOMS = ("plots", "states", "tables")
+ROOMS = ("comparison", "engine", "fitting", "plots", "states", "tables", "tasks")
+
+
+#: The pictures; not every cohort has all of them.
+PICTURES = ("weights", "occupancy", "psychometrics", "heldout_bits", "transitions")
 
 
 def when_parents_change() -> dg.AutomationCondition:
@@ -72,14 +76,18 @@ def build_cohort(study: Study) -> list[dg.AssetsDefinition]:
     ) -> None:
         """Weights, transitions, occupancies, psychometric curves and held-out bits over subjects.
 
-        Each picture shows the subjects singly and their mean. States are pooled by name; subjects
-        whose states have none are counted on the picture.
+        Each picture shows the subjects singly and their mean. States are pooled by name. Subjects
+        without the model, or whose fit did not converge, are left out; they are counted on the
+        picture, as are those whose states have no name or an ambiguous one.
         """
-        fitted, _ = _sort(study, subject_fits)
+        fitted, left_out = _sort(study, subject_fits)
         gallery = Gallery(study.storage / "cohort")
-        for name, function, arguments in _pictures(study, fitted, cleaned_sessions):
+        pictures = _pictures(study, fitted, left_out, cleaned_sessions)
+        for name, function, arguments in pictures:
             shown = gallery.draw(study.name, name, function, arguments)
             context.add_output_metadata({f"{name}_{what}": value for what, value in shown.items()})
+        for name in set(PICTURES) - {name for name, *_ in pictures}:
+            gallery.remove(study.name, name)
 
     return [cohort_summary, cohort_figures]
 
@@ -110,13 +118,17 @@ def _sort(
 
 
 def _pictures(
-    study: Study, fitted: "Sequence[SubjectFits]", cleaned: Mapping[str, Any]
+    study: Study,
+    fitted: "Sequence[SubjectFits]",
+    left_out: "Sequence[Excluded]",
+    cleaned: Mapping[str, Any],
 ) -> list[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
     """List the cohort's pictures: name, figure function and what it gets."""
     import polars as pl
 
     from glmhmm_core.plots import cohort, cohort_states
     from glmhmm_core.tables.behavior import psychometric_table
+    from glmhmm_core.tables.cohort import NO_FITS, members
     from glmhmm_core.tables.parameters import state_table, transition_table, weight_table
     from glmhmm_core.tables.scores import score_table
 
@@ -125,31 +137,37 @@ def _pictures(
     if not shown:
         return []
     k = max(set(shown), key=shown.count)
-    members = [one for one in fitted if any(fit.num_states == k for fit in one.fits)]
-    task = study.load_task()
-    roles, column, label = roles_of(task), task.stimulus_column, task.stimulus_label
-
-    def stacked(table: Callable[..., Any], *more: Any) -> Any:
-        return pl.concat([table(one, *more) for one in members])
-
-    population = stored_population(study, ())
-    states = stacked(state_table, roles, population)
-    curves = [psychometric_table(one, cleaned[one.subject], column, roles) for one in members]
+    names = [one.subject for one in left_out]
+    counted, absent = members(fitted, k, names)
+    scores = pl.concat([score_table(one) for one in fitted])
+    gains = (scores, study.title, {NO_FITS: names} if names else {})
     pictures: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
-        (
-            "weights",
-            cohort.cohort_weights,
-            (stacked(weight_table, roles, population), k, study.title),
-        ),
-        ("occupancy", cohort_states.cohort_occupancy, (states, k, study.title)),
+        ("heldout_bits", cohort_states.cohort_heldout_bits, gains)
+    ]
+    if not counted:
+        return pictures
+    task, population = study.load_task(), stored_population(study, ())
+    roles, column = roles_of(task), task.stimulus_column
+    title = (k, study.title)
+    weights = pl.concat([weight_table(one, roles, population) for one in counted])
+    states = pl.concat([state_table(one, roles, population) for one in counted])
+    curves = pl.concat(
+        [
+            psychometric_table(one, cleaned[one.subject], column, roles, population=population)
+            for one in counted
+        ]
+    )
+    pictures += [
+        ("weights", cohort.cohort_weights, (weights, *title, absent)),
+        ("occupancy", cohort_states.cohort_occupancy, (states, *title, absent)),
         (
             "psychometrics",
             cohort.cohort_psychometrics,
-            (pl.concat(curves), k, study.title, label),
+            (curves, *title, task.stimulus_label, absent),
         ),
-        ("heldout_bits", cohort_states.cohort_heldout_bits, (stacked(score_table), study.title)),
     ]
     if k > 1:
-        transitions = (stacked(transition_table, roles), states, k, study.title)
-        pictures.append(("transitions", cohort_states.cohort_transitions, transitions))
+        transitions = pl.concat([transition_table(one, roles) for one in counted])
+        arguments = (transitions, states, *title, absent)
+        pictures.append(("transitions", cohort_states.cohort_transitions, arguments))
     return pictures

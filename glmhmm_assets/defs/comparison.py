@@ -10,7 +10,6 @@ from glmhmm_assets.defs.checks import check_errors, error_check_specs, shown_fit
 from glmhmm_assets.defs.cohort import of_everyone, when_parents_change
 from glmhmm_assets.defs.driven import NAME as DRIVEN
 from glmhmm_assets.defs.driven import driven_input
-from glmhmm_assets.defs.figures import ROOMS as DRAWN
 from glmhmm_assets.defs.figures import draw
 from glmhmm_assets.defs.hierarchy import SHRUNKEN, shrunken_input
 from glmhmm_assets.defs.rivals import DRIVEN_FORECASTS, driven_forecasts_input
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ROOMS = ("baselines", "comparison", "fitting", "tables")
+ROOMS = ("baselines", "comparison", "engine", "fitting", "states", "tables")
+DRAWN = ("baselines", "comparison", "engine", "fitting", "plots", "tables")
 
 
 def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
@@ -78,7 +78,7 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
 
         return for_each(context, subject_fits, table)
 
-    @dg.asset(**subject_asset(study, kinds={"matplotlib"}, rooms=("comparison", *DRAWN)))
+    @dg.asset(**subject_asset(study, kinds={"matplotlib"}, rooms=DRAWN))
     def comparison(context: dg.AssetExecutionContext, model_comparison: dict) -> None:
         """Held-out bits per trial of every model, and their gains over the GLM with errors."""
         from glmhmm_core.plots.comparison import comparison
@@ -187,7 +187,7 @@ def build_cohort_comparison(study: Study) -> dg.AssetsDefinition:
         key_prefix=study.name,
         group_name=study.name,
         automation_condition=when_parents_change(),
-        code_version=code_version("plots", *ROOMS),
+        code_version=code_version(*DRAWN),
         kinds={"polars", "matplotlib"},
         io_manager_key="tables",
         ins={"model_comparison": of_everyone(study, "model_comparison")},
@@ -237,7 +237,7 @@ def build_state_choice(study: Study) -> dg.AssetsDefinition:
         key_prefix=study.name,
         group_name=study.name,
         automation_condition=when_parents_change(),
-        code_version=code_version(*ROOMS),
+        code_version=code_version("comparison"),
         kinds={"polars", "parquet"},
         io_manager_key="tables",
         ins={"cohort_summary": dg.AssetIn(key=[study.name, "cohort_summary"])},

@@ -17,7 +17,7 @@ from glmhmm_assets.defs.checks import (
     fit_check_specs,
     shown_fit,
 )
-from glmhmm_assets.defs.cohort import when_parents_change
+from glmhmm_assets.defs.cohort import of_everyone, when_parents_change
 from glmhmm_assets.defs.figures import draw
 from glmhmm_assets.defs.tables import roles_of
 from glmhmm_assets.per_subject import code_version, for_each, show, subject_asset
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from glmhmm_core.design.design import Design
     from glmhmm_core.fitting.result import Excluded, SubjectFits
 
+TABLES = ("comparison", "engine", "fitting", "states", "tables", "tasks")
 #: The asset of the fits.
 NAME = "transition_fits"
 #: Pictures of one subject, each an asset.
@@ -55,7 +56,7 @@ def driven_input(study: Study) -> dict[str, dg.AssetIn]:
 
 def _build_fits(study: Study) -> dg.AssetsDefinition:
     @dg.asset(
-        **subject_asset(study, kinds={"jax"}, rooms=("engine", "fitting")),
+        **subject_asset(study, kinds={"jax"}, rooms=("comparison", "engine", "fitting", "tasks")),
         name=NAME,
         io_manager_key="fits",
         check_specs=fit_check_specs(study, NAME),
@@ -165,7 +166,7 @@ def _facts(driven: "SubjectFits", constant: "SubjectFits") -> dict[str, Any]:
 
 def _build_weight_table(study: Study) -> dg.AssetsDefinition:
     @dg.asset(
-        **subject_asset(study, kinds={"polars", "parquet"}, rooms=("fitting", "states", "tables")),
+        **subject_asset(study, kinds={"polars", "parquet"}, rooms=TABLES),
         io_manager_key="tables",
         check_specs=error_check_specs(study, "transition_weight_table"),
     )
@@ -201,7 +202,7 @@ def _build_weight_table(study: Study) -> dg.AssetsDefinition:
 
 
 def _build_figures(study: Study) -> list[dg.AssetsDefinition]:
-    common = subject_asset(study, kinds={"matplotlib"}, rooms=("plots", "states", "tables"))
+    common = subject_asset(study, kinds={"matplotlib"}, rooms=("plots", *TABLES))
 
     @dg.asset(**common)
     def transition_weights(
@@ -265,39 +266,41 @@ def build_driven_cohort(study: Study) -> list[dg.AssetsDefinition]:
         key_prefix=study.name,
         group_name=study.name,
         automation_condition=when_parents_change(),
-        code_version=code_version("plots", "states", "tables"),
+        code_version=code_version("plots", *TABLES),
         kinds={"matplotlib"},
-        ins={
-            "transition_weight_table": dg.AssetIn(
-                key=[study.name, "transition_weight_table"],
-                metadata={"allow_missing_partitions": True},
-            )
-        },
+        ins={name: of_everyone(study, name) for name in ("transition_weight_table", NAME)},
     )
     def cohort_transition_weights(
-        context: dg.AssetExecutionContext, transition_weight_table: dict
+        context: dg.AssetExecutionContext, transition_weight_table: dict, transition_fits: dict
     ) -> None:
-        """Transition weights of every subject, and their mean, on every edge of named states."""
+        """Transition weights of every subject, and their mean, on every edge of named states.
+
+        Subjects without the model, or whose fit did not converge, are left out and counted on the
+        picture.
+        """
         import polars as pl
 
+        from glmhmm_core.fitting.result import SubjectFits
         from glmhmm_core.plots.driven import cohort_transition_weights
+        from glmhmm_core.tables.cohort import members
 
-        only = set(study.subjects.include) or set(transition_weight_table)
-        tables = [
-            table
-            for subject, table in transition_weight_table.items()
-            if subject in only and isinstance(table, pl.DataFrame)
-        ]
-        if not tables:
-            return
-        weights = pl.concat(tables)
-        # The number of states that most subjects have, of those up to the study's.
-        below = weights.filter(pl.col("num_states") <= max(study.figures.num_states, 2))
-        most = below.group_by("num_states").agg(pl.col("subject").n_unique())
-        k = int(most.sort("subject", "num_states")["num_states"][-1])
-        arguments = (weights, k, study.title)
+        only = set(study.subjects.include) or set(transition_fits)
+        fits = {s: one for s, one in transition_fits.items() if s in only}
+        fitted = [one for one in fits.values() if isinstance(one, SubjectFits)]
         gallery = Gallery(study.storage / "cohort")
-        shown = gallery.draw(study.name, "transition_weights", cohort_transition_weights, arguments)
-        context.add_output_metadata(shown)
+        # The number of states that most subjects have, of those up to the study's.
+        shown = [shown_fit(study, one).num_states for one in fitted]
+        k = max(set(shown), key=shown.count, default=0)
+        names = {one.subject for one in fitted}
+        counted, absent = members(fitted, k, [s for s in fits if s not in names])
+        made = [transition_weight_table.get(one.subject) for one in counted]
+        tables = [table for table in made if isinstance(table, pl.DataFrame)]
+        if not tables:
+            gallery.remove(study.name, "transition_weights")
+            return
+        arguments = (pl.concat(tables), k, study.title, absent)
+        context.add_output_metadata(
+            gallery.draw(study.name, "transition_weights", cohort_transition_weights, arguments)
+        )
 
     return [cohort_transition_weights]

@@ -10,7 +10,7 @@ from glmhmm_assets.per_subject import for_each, show, subject_asset
 from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.study import Study
 
-ROOMS = ("plots", "states", "tables")
+ROOMS = ("comparison", "engine", "fitting", "plots", "states", "tables", "tasks")
 
 
 def build_figures(study: Study) -> list[dg.AssetsDefinition]:

@@ -136,7 +136,7 @@ def build_shrunken_fits(study: Study) -> list[dg.AssetsDefinition]:
     """Build the per-subject asset of fits under the learned priors."""
 
     @dg.asset(
-        **subject_asset(study, kinds={"jax"}, rooms=ROOMS),
+        **subject_asset(study, kinds={"jax"}, rooms=("comparison", *ROOMS)),
         io_manager_key="fits",
         ins={
             "design_tensors": dg.AssetIn([study.name, "design_tensors"]),
@@ -207,9 +207,8 @@ def _tell(
     ordinary: "SubjectFits | Excluded",
 ) -> None:
     """Show the essentials of one subject's shrunken fits on its materialization."""
-    from glmhmm_core.comparison.scores import heldout_bits_per_trial
+    from glmhmm_core.comparison.scores import gain_over, heldout_bits_per_trial
     from glmhmm_core.fitting.result import Excluded
-    from glmhmm_core.tables.hierarchy import gain_over
 
     if isinstance(one, Excluded):
         exclude(context, one)
@@ -238,7 +237,7 @@ def build_shrinkage(study: Study) -> list[dg.AssetsDefinition]:
         key_prefix=study.name,
         group_name=study.name,
         automation_condition=when_parents_change(),
-        code_version=code_version(*ROOMS, "plots", "states", "tables"),
+        code_version=code_version(*ROOMS, "comparison", "plots", "states", "tables", "tasks"),
         kinds={"polars", "parquet"},
         io_manager_key="tables",
         ins={
@@ -262,35 +261,43 @@ def _shrinkage(
     context: dg.AssetExecutionContext, study: Study, shrunken: dict, ordinary: dict
 ) -> Any:
     use_compilation_cache(study)
+    import polars as pl
+
     from glmhmm_core.fitting.result import Excluded
     from glmhmm_core.plots.hierarchy import population_weights
+    from glmhmm_core.tables.cohort import members
     from glmhmm_core.tables.hierarchy import shrinkage_table
 
     hierarchy = stored_hierarchy(study)
     there = [one for one in shrunken.values() if not isinstance(one, Excluded)]
     # After another version, subjects that are not fitted under it yet do not belong to it.
-    members = [one for one in there if hierarchy and one.population == hierarchy.fingerprint]
-    if hierarchy is None or not members:
+    fitted = [one for one in there if hierarchy and one.population == hierarchy.fingerprint]
+    if hierarchy is None or not fitted:
         reason = "No subject has a fit under the learned priors."
         context.add_output_metadata({"excluded": reason})
         return Excluded("shrinkage", reason)
     own = {s: one for s, one in ordinary.items() if not isinstance(one, Excluded)}
-    table = shrinkage_table(hierarchy, members, own, roles_of(study.load_task()))
+    table = shrinkage_table(hierarchy, fitted, own, roles_of(study.load_task()))
     facts: dict[str, Any] = {
         "fingerprint": hierarchy.fingerprint,
-        "subjects": len(members),
-        "left_out": len(shrunken) - len(members),
+        "subjects": len(fitted),
+        "left_out": len(shrunken) - len(fitted),
         "dagster/row_count": table.height,
     }
     gallery = Gallery(study.storage / "cohort")
+    others = sorted(set(shrunken) - {one.subject for one in fitted})
     for (k,), rows in table.group_by("num_states"):
         gains = rows.unique("subject")["heldout_gain"].drop_nulls().to_numpy()
         if len(gains):
             facts[f"mean_heldout_gain_K{k}"] = float(gains.mean())
             facts[f"subjects_gaining_K{k}"] = int((gains > 0).sum())
-        drawn = gallery.draw(
-            study.name, f"population_K{k}", population_weights, (rows, k, study.title)
-        )
+        counted, absent = members(fitted, k, others)
+        if not counted:
+            gallery.remove(study.name, f"population_K{k}")
+            continue
+        shown = rows.filter(pl.col("subject").is_in([one.subject for one in counted]))
+        arguments = (shown, k, study.title, absent)
+        drawn = gallery.draw(study.name, f"population_K{k}", population_weights, arguments)
         facts |= {f"population_K{k}_{what}": value for what, value in drawn.items()}
     context.add_output_metadata(facts)
     return table

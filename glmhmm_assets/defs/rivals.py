@@ -32,7 +32,9 @@ def driven_forecasts_input(study: Study) -> dict[str, dg.AssetIn]:
 
 def build_rivals(study: Study) -> list[dg.AssetsDefinition]:
     """Build the assets of baselines and of prospective scores."""
-    baselines = subject_asset(study, kinds={"jax"}, rooms=("baselines", "engine", "fitting"))
+    baselines = subject_asset(
+        study, kinds={"jax"}, rooms=("baselines", "design", "engine", "fitting")
+    )
     forecasts = subject_asset(study, kinds={"jax"}, rooms=("engine", "fitting"))
 
     @dg.asset(**baselines, io_manager_key="baselines")

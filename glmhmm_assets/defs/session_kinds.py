@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from glmhmm_core.engine.session_kinds import SessionKinds
     from glmhmm_core.fitting.result import SubjectFits
 
-ROOMS = ("baselines", "comparison", "engine", "fitting", "plots", "simulation", "tables")
+ROOMS = (
+    *("baselines", "comparison", "design", "engine", "fitting", "plots"),
+    *("simulation", "states", "tables", "tasks", "trials"),
+)
 
 #: The fits, the table of sessions (and picture), and the predictive checks.
 NAME, TABLE, CHECKS = "session_fits", "session_kinds", "session_checks"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from glmhmm_core.states.labels import Roles
     from glmhmm_core.tasks.task import Task
 
-ROOMS = ("states", "tables")
+ROOMS = ("engine", "fitting", "states", "tables", "tasks")
 
 
 def build_tables(study: Study) -> list[dg.AssetsDefinition]:

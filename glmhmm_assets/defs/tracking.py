@@ -40,7 +40,7 @@ ONE_MODEL = (
 )
 #: Pictures that are drawn with a table, of the shown model too.
 WITH_TABLE = ("predictive_checks", "parameter_recovery", "state_accuracy")
-ROOMS = ("comparison", "fitting")
+ROOMS = ("baselines", "comparison", "engine", "fitting", "states", "tables")
 
 
 def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
@@ -159,8 +159,7 @@ def _shrunken_models(
     """What was fitted under the population's learned priors, with its gain over ordinary ones."""
     from glmhmm_assets.resources.logged_model import known
     from glmhmm_assets.resources.model_run import logged_fit
-    from glmhmm_core.comparison.scores import model_name
-    from glmhmm_core.tables.hierarchy import gain_over
+    from glmhmm_core.comparison.scores import gain_over, model_name
 
     models = []
     pictures = _figures(study, fits.subject, ("comparison",), shown=False)
@@ -222,7 +221,7 @@ def build_cohort_tracking(study: Study) -> dg.AssetsDefinition:
         key_prefix=study.name,
         group_name=study.name,
         automation_condition=when_parents_change(),
-        code_version=code_version(*ROOMS),
+        code_version=code_version("comparison"),
         kinds={"mlflow"},
         ins={
             name: dg.AssetIn(key=[study.name, name])

@@ -10,7 +10,7 @@ import dagster as dg
 
 from glmhmm_assets.compilation_cache import use_compilation_cache
 from glmhmm_assets.defs.checks import check_predictions, prediction_check_specs, shown_fit
-from glmhmm_assets.defs.cohort import when_parents_change
+from glmhmm_assets.defs.cohort import of_everyone, when_parents_change
 from glmhmm_assets.defs.tables import roles_of
 from glmhmm_assets.per_subject import code_version, for_each, show, subject_asset
 from glmhmm_assets.pictures import Gallery
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     from glmhmm_core.fitting.result import SubjectFits
 
-ROOMS = ("comparison", "engine", "fitting", "plots", "simulation", "states", "tables")
+ROOMS = (
+    *("comparison", "design", "engine", "fitting", "plots"),
+    *("simulation", "states", "tables", "tasks", "trials"),
+)
 
 
 def build_validity(study: Study) -> list[dg.AssetsDefinition]:
@@ -173,35 +176,40 @@ def build_cohort_checks(study: Study) -> list[dg.AssetsDefinition]:
         code_version=code_version(*ROOMS),
         kinds={"polars", "parquet", "matplotlib"},
         io_manager_key="tables",
-        ins={
-            "predictive_checks": dg.AssetIn(
-                key=[study.name, "predictive_checks"], metadata={"allow_missing_partitions": True}
-            )
-        },
+        ins={name: of_everyone(study, name) for name in ("predictive_checks", "subject_fits")},
     )
-    def cohort_checks(context: dg.AssetExecutionContext, predictive_checks: Any) -> Any:
+    def cohort_checks(
+        context: dg.AssetExecutionContext, predictive_checks: Any, subject_fits: Any
+    ) -> Any:
         """Switching in the data and in simulations, over subjects.
 
-        That one subject fails a check may be chance; that most lie on one side is not.
+        That one subject fails a check may be chance; that most lie on one side is not. Subjects
+        without checks, or whose fit did not converge, are left out and counted on the picture.
         """
         import polars as pl
 
         from glmhmm_core.fitting.result import Excluded
         from glmhmm_core.plots.validity import cohort_checks as draw
+        from glmhmm_core.tables.cohort import NOT_CONVERGED
         from glmhmm_core.tables.validity import cohort_checks
 
-        only = set(study.subjects.include) or set(predictive_checks)
-        checks = [
-            table
-            for subject, table in predictive_checks.items()
-            if subject in only and not isinstance(table, Excluded)
-        ]
+        only = set(study.subjects.include) or set(subject_fits)
+        checks: list[pl.DataFrame] = []
+        absent: dict[str, list[str]] = {}
+        for subject in sorted(only & set(subject_fits)):
+            table, fits = predictive_checks.get(subject), subject_fits[subject]
+            if not isinstance(table, pl.DataFrame) or isinstance(fits, Excluded):
+                absent.setdefault("without checks", []).append(subject)
+            elif not shown_fit(study, fits).converged:
+                absent.setdefault(NOT_CONVERGED, []).append(subject)
+            else:
+                checks.append(table)
         if not checks:
-            reason = "no subject has predictive checks"
+            reason = "no subject has predictive checks of a fit that converged"
             context.add_output_metadata({"excluded": reason})
             return Excluded("cohort", reason)
         summary = cohort_checks(checks)
-        arguments = (pl.concat(checks), summary, study.title)
+        arguments = (pl.concat(checks), summary, study.title, absent)
         shown = Gallery(study.storage / "cohort").draw(study.name, "checks", draw, arguments)
         share = summary.filter(statistic="share_switching").row(0, named=True)
         context.add_output_metadata(

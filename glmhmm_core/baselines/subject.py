@@ -28,7 +28,7 @@ from glmhmm_core.fitting.workers import Workers
 _log = logging.getLogger(__name__)
 
 #: Packages whose sources decide what a baseline is, beside its data.
-SOURCES = ("baselines", "engine", "fitting")
+SOURCES = ("baselines", "design", "engine", "fitting")
 #: Starts of the step sizes of drifting weights, which are dear: a second one changed the held-out
 #: score of no subject that was looked at.
 DRIFT_STARTS = 1

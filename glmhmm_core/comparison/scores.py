@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from glmhmm_core.fitting.optimum import heldout_gain
 from glmhmm_core.fitting.result import FitResult
 
 #: Restarts within so many nats per 1,000 choices of the best have reached the same optimum.
@@ -71,3 +72,15 @@ def restarts_at_best(fit: FitResult) -> int:
     """How many restarts reached the best one's objective, within 1e-3 nats per 1,000 choices."""
     margin = SAME_OPTIMUM * max(fit.num_choices, 1000) / 1000
     return int((fit.restart_objectives >= fit.restart_objectives.max() - margin).sum())
+
+
+def gain_over(fit: FitResult, ordinary: FitResult | None) -> tuple[float | None, float | None]:
+    """Held-out bits per trial of a fit over another on the same folds, and the standard error.
+
+    None where folds are not the same, or there is nothing to compare with.
+    """
+    if ordinary is None or [f.test_session_ids for f in fit.cv_metrics] != [
+        f.test_session_ids for f in ordinary.cv_metrics
+    ]:
+        return None, None
+    return heldout_gain(fit.cv_metrics, ordinary.cv_metrics)

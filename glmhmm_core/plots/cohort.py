@@ -5,6 +5,7 @@ without one are left out of these panels, and the figure says of how many subjec
 """
 
 import textwrap
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -17,9 +18,14 @@ from glmhmm_core.tables.cohort import named_labels, over_subjects
 
 ACROSS = 4  # panels side by side
 
+#: Names of subjects that a figure leaves out, by reason, as ``tables.cohort.members`` gives them.
+Absent = Mapping[str, Sequence[str]]
+
 
 @style.styled
-def cohort_weights(weights: pl.DataFrame, num_states: int, cohort: str) -> Figure:
+def cohort_weights(
+    weights: pl.DataFrame, num_states: int, cohort: str, absent: Absent | None = None
+) -> Figure:
     """Weights of all subjects (thin) over the cohort's mean (thick), by state.
 
     Parameters
@@ -30,6 +36,8 @@ def cohort_weights(weights: pl.DataFrame, num_states: int, cohort: str) -> Figur
         Which model.
     cohort
         Name of the cohort, for the title.
+    absent
+        Who is left out, to be counted on the figure.
     """
     table = style.of_model(weights, num_states)
     labels = shown_labels(table)
@@ -59,7 +67,7 @@ def cohort_weights(weights: pl.DataFrame, num_states: int, cohort: str) -> Figur
     for ax in axes[-1, -columns:]:
         style.name_features(ax, features, upright=True)
         ax.tick_params(labelbottom=True)
-    style.foot_legend(figure, subject_handles(), 2, left_out(table, labels))
+    style.foot_legend(figure, subject_handles(), 2, left_out(table, labels, absent))
     return figure
 
 
@@ -91,7 +99,11 @@ def _weights_panel(ax: Axes, part: pl.DataFrame, features: list[str]) -> None:
 
 @style.styled
 def cohort_psychometrics(
-    psychometrics: pl.DataFrame, num_states: int, cohort: str, stimulus_label: str = "Stimulus"
+    psychometrics: pl.DataFrame,
+    num_states: int,
+    cohort: str,
+    stimulus_label: str = "Stimulus",
+    absent: Absent | None = None,
 ) -> Figure:
     """Psychometric curves by state: every subject's model (thin), mean and SE of the data.
 
@@ -108,10 +120,12 @@ def cohort_psychometrics(
         Name of the cohort, for the title.
     stimulus_label
         What the x axis is called, with its unit.
+    absent
+        Who is left out, to be counted on the figure.
     """
     table = style.of_model(psychometrics, num_states)
     labels = shown_labels(table)
-    note = left_out(table, labels)
+    note = left_out(table, labels, absent)
     if num_states == 1:
         labels = labels[:1]  # all trials; the one state is the same
     classes = table.select("class_idx", "class_name").unique().sort("class_idx").rows()
@@ -183,25 +197,37 @@ def shown_labels(table: pl.DataFrame) -> list[str]:
     return [label for label in named_labels(table) if label in enough]
 
 
-def left_out(table: pl.DataFrame, labels: list[str]) -> str:
-    """Which subjects have a state without a panel, or doubtful ones in a panel; empty if none."""
+def left_out(table: pl.DataFrame, labels: list[str], absent: Absent | None = None) -> str:
+    """Who is not in the figure, has a state without a panel, or a doubtful one in a panel."""
     others = table.filter(~pl.col("state_label").is_in(labels))["subject"].unique().sort()
     total = table["subject"].n_unique()
-    told = []
+    told = [told_absent(absent)] if absent else []
     if not others.is_empty():
         told.append(
-            f"States that fit no shared name are not shown, in {len(others)} of {total} "
-            f"subjects: {_some(others)}."
+            f"States that fit no shared name are not pooled, in {len(others)} of {total} "
+            f"subjects: {some(others)}."
         )
     if "label_reason" in table.columns:
         named = table.filter(pl.col("state_label").is_in(labels))
         doubtful = named.drop_nulls("label_reason")["subject"].unique().sort()
         if not doubtful.is_empty():
-            told.append(f"Named states that are ambiguous: {_some(doubtful)}.")
+            told.append(
+                f"Named states that are ambiguous, in {len(doubtful)} of {total} subjects: "
+                f"{some(doubtful)}."
+            )
     return " ".join(told)
 
 
-def _some(subjects: pl.Series) -> str:
+def told_absent(absent: Absent) -> str:
+    """Whom a figure leaves out, counted and named by reason."""
+    told = [
+        f"{len(names)} subject{'s'[: len(names) > 1]} {reason} ({some(names)})"
+        for reason, names in absent.items()
+    ]
+    return f"Left out: {', '.join(told)}." if told else ""
+
+
+def some(subjects: Sequence[str] | pl.Series) -> str:
     """The first of them by name, and how many more."""
     names = [style.short(name, 18) for name in subjects[:5]]
     return ", ".join(names) + (f" and {len(subjects) - 5} more" if len(subjects) > 5 else "")

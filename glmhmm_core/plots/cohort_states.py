@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 
 from glmhmm_core.plots import style
-from glmhmm_core.plots.cohort import left_out, shown_labels
+from glmhmm_core.plots.cohort import Absent, left_out, shown_labels, some, told_absent
 from glmhmm_core.plots.scores import MEAN, means
 from glmhmm_core.plots.transitions import heat
 from glmhmm_core.tables.cohort import over_subjects
@@ -21,7 +21,11 @@ OTHER = "#d9d9d9"  # states without a shared name
 
 @style.styled
 def cohort_transitions(
-    transitions: pl.DataFrame, states: pl.DataFrame, num_states: int, cohort: str
+    transitions: pl.DataFrame,
+    states: pl.DataFrame,
+    num_states: int,
+    cohort: str,
+    absent: Absent | None = None,
 ) -> Figure:
     """Expected dwell of every subject's states, and the mean transition matrix.
 
@@ -35,12 +39,17 @@ def cohort_transitions(
         Which model, at least two states.
     cohort
         Name of the cohort, for the title.
+    absent
+        Who is left out, to be counted on the figure.
     """
     table = style.of_model(states, num_states)
     labels = shown_labels(table)
     figure = style.new_figure(3.8, max(style.WIDTH, 4.0 + 1.2 * len(labels)))
     style.head(
-        figure, cohort, f"state transitions, {style.models(num_states)}", left_out(table, labels)
+        figure,
+        cohort,
+        f"state transitions, {style.models(num_states)}",
+        left_out(table, labels, absent),
     )
     left, right = figure.subplots(1, 2)
     if num_states == 1 or not labels:
@@ -104,7 +113,9 @@ def _mean_matrix(ax: Axes, transitions: pl.DataFrame, labels: list[str]) -> None
 
 
 @style.styled
-def cohort_occupancy(states: pl.DataFrame, num_states: int, cohort: str) -> Figure:
+def cohort_occupancy(
+    states: pl.DataFrame, num_states: int, cohort: str, absent: Absent | None = None
+) -> Figure:
     """Share of trials in each state: every subject as a bar, and by state.
 
     Parameters
@@ -115,6 +126,8 @@ def cohort_occupancy(states: pl.DataFrame, num_states: int, cohort: str) -> Figu
         Which model.
     cohort
         Name of the cohort, for the title.
+    absent
+        Who is left out, to be counted on the figure.
     """
     table = style.of_model(states, num_states)
     labels = shown_labels(table)
@@ -153,7 +166,8 @@ def cohort_occupancy(states: pl.DataFrame, num_states: int, cohort: str) -> Figu
         strip.set_ylabel("Share of trials")
     else:
         strip.set_axis_off()
-    style.head(figure, cohort, f"state occupancy (mean posterior), {style.models(num_states)}")
+    what = f"state occupancy (mean posterior), {style.models(num_states)}"
+    style.head(figure, cohort, what, left_out(table, labels, absent))
     patches = [Patch(color=colors[label], label=label) for label in labels]
     if set(table["state_label"]) - set(labels):
         patches.append(Patch(color=OTHER, label="fits no shared name"))
@@ -208,8 +222,10 @@ def _strip(
 
 
 @style.styled
-def cohort_heldout_bits(scores: pl.DataFrame, cohort: str) -> Figure:
+def cohort_heldout_bits(scores: pl.DataFrame, cohort: str, absent: Absent | None = None) -> Figure:
     """Held-out gain over one state of every subject, with the mean over subjects.
+
+    A fit that did not converge, or one of whose folds did not, has no part in it.
 
     Parameters
     ----------
@@ -217,13 +233,20 @@ def cohort_heldout_bits(scores: pl.DataFrame, cohort: str) -> Figure:
         ``score_table`` of the subjects one below the other, or ``cohort_summary``.
     cohort
         Name of the cohort, for the title.
+    absent
+        Who is left out, to be counted on the figure.
     """
-    known = scores.drop_nulls("heldout_gain").sort("num_states")
-    figure = style.new_figure(4.0, 5.8)
+    known, unfinished = _converged(scores.drop_nulls("heldout_gain").sort("num_states"))
+    note = told_absent(absent or {})
+    if not unfinished.is_empty():
+        lost = f"{len(unfinished)} subject{'s'[: len(unfinished) > 1]} ({some(unfinished)})"
+        note += f" Fits that did not converge are not in it: of {lost}."
+    figure = style.new_figure(4.6 if note else 4.0, 5.8)
     style.head(figure, cohort, "held-out gain over one state")
     ax = figure.subplots()
     if known.is_empty():
         style.say(ax, "No sessions were held out, or no model has one state.")
+        style.foot_legend(figure, [], 1, note.strip())
         return figure
     subjects = known["subject"].n_unique()
     ax.axhline(0, color=style.FAINT, lw=0.8, zorder=0)
@@ -263,5 +286,13 @@ def cohort_heldout_bits(scores: pl.DataFrame, cohort: str) -> Figure:
         Line2D([], [], color=style.QUIET, lw=0.8, label=f"one subject (of {subjects})"),
         Line2D([], [], color=MEAN, marker="o", lw=2, label=f"mean ± standard error of {which}"),
     ]
-    style.foot_legend(figure, handles, 1)
+    style.foot_legend(figure, handles, 1, note.strip())
     return figure
+
+
+def _converged(scores: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+    """Scores of fits that converged in all folds, as what they gain over did; who lost some."""
+    whole = scores.filter(pl.col("converged"), pl.col("folds_converged") == pl.col("folds"))
+    whole = whole.filter(pl.col("num_states").min().over("subject") == 1)
+    lost = scores.join(whole, on=["subject", "num_states"], how="anti")
+    return whole, lost["subject"].unique().sort()

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from glmhmm_core.plots import style
-from glmhmm_core.plots.cohort import left_out, shown_labels
+from glmhmm_core.plots.cohort import Absent, left_out, shown_labels
 from glmhmm_core.plots.transitions import heat
 from glmhmm_core.tables.cohort import over_subjects
 from glmhmm_core.tables.driven import AT_ZERO
@@ -64,7 +64,9 @@ def transition_weights(weights: pl.DataFrame, num_states: int) -> Figure:
 
 
 @style.styled
-def cohort_transition_weights(weights: pl.DataFrame, num_states: int, cohort: str) -> Figure:
+def cohort_transition_weights(
+    weights: pl.DataFrame, num_states: int, cohort: str, absent: Absent | None = None
+) -> Figure:
     """The same over subjects: each singly, and their mean with its standard error.
 
     States are pooled by name; subjects whose states have none are counted below.
@@ -77,6 +79,8 @@ def cohort_transition_weights(weights: pl.DataFrame, num_states: int, cohort: st
         Which model, at least two states.
     cohort
         Name of the cohort, for the title.
+    absent
+        Who is left out, to be counted on the figure.
     """
     table = style.of_model(weights, num_states).filter(pl.col("feature") != AT_ZERO)
     states = table.select(
@@ -91,7 +95,7 @@ def cohort_transition_weights(weights: pl.DataFrame, num_states: int, cohort: st
     if inner.is_empty():
         figure = style.new_figure(3.0)
         style.say(figure.subplots(), "No two states have names\nthat several subjects share.")
-        style.head(figure, cohort, what, left_out(states, labels))
+        style.head(figure, cohort, what, left_out(states, labels, absent))
         return figure
     ranks = {label: rank for rank, label in enumerate(labels)}
     figure, axes = _panels(inner, features, [x for x in labels if x in set(inner["source_label"])])
@@ -131,7 +135,7 @@ def cohort_transition_weights(weights: pl.DataFrame, num_states: int, cohort: st
         _left(ax, label, colors[label])
     style.name_features(axes[-1], features, upright=False)
     note = "Above 0 the regressor makes leaving likelier. Dots: subjects; marks: mean ± its error."
-    missing = left_out(states, labels)
+    missing = left_out(states, labels, absent)
     style.head(figure, cohort, what, f"{note} {missing}".strip())
     handles = [
         Line2D([], [], color=colors[x], marker=style.marker(ranks[x]), ls="", label=x)

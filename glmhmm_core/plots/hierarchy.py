@@ -8,13 +8,16 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from glmhmm_core.plots import style
+from glmhmm_core.plots.cohort import Absent, told_absent
 
 ACROSS = 4  # panels side by side
 HALF = 0.32  # half the width of a bar of spread
 
 
 @style.styled
-def population_weights(shrinkage: pl.DataFrame, num_states: int, cohort: str) -> Figure:
+def population_weights(
+    shrinkage: pl.DataFrame, num_states: int, cohort: str, absent: Absent | None = None
+) -> Figure:
     """Mean and spread of every weight over subjects, by state, and each subject's own.
 
     Parameters
@@ -25,6 +28,8 @@ def population_weights(shrinkage: pl.DataFrame, num_states: int, cohort: str) ->
         Which model.
     cohort
         Name of the cohort, for the title.
+    absent
+        Who is left out, to be counted on the figure.
     """
     table = style.of_model(shrinkage, num_states).filter(parameter="weight")
     states = style.states_of(table)
@@ -54,7 +59,8 @@ def population_weights(shrinkage: pl.DataFrame, num_states: int, cohort: str) ->
         Line2D([], [], color=style.QUIET, marker="o", ls="", ms=4, label="a subject ± SE"),
         Line2D([], [], color=style.QUIET, marker="o", ls="", ms=4, mfc="none", label="by itself"),
     ]
-    style.foot_legend(figure, handles, 4, _gain(table, subjects))
+    note = f"{_gain(table, subjects)} {told_absent(absent or {})}".strip()
+    style.foot_legend(figure, handles, 4, note)
     return figure
 
 

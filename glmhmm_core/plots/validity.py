@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from glmhmm_core.plots import style
+from glmhmm_core.plots.cohort import Absent, told_absent
 
 SIMULATED = "#9ecae1"
 #: Checks of the whole model, drawn as distributions: statistic and title.
@@ -251,7 +252,9 @@ def _names(ax: Axes, rows: pl.DataFrame) -> None:
 
 
 @style.styled
-def cohort_checks(checks: pl.DataFrame, summary: pl.DataFrame, cohort: str) -> Figure:
+def cohort_checks(
+    checks: pl.DataFrame, summary: pl.DataFrame, cohort: str, absent: Absent | None = None
+) -> Figure:
     """Data against simulation, a point per subject, of the checks of switching.
 
     Parameters
@@ -262,6 +265,8 @@ def cohort_checks(checks: pl.DataFrame, summary: pl.DataFrame, cohort: str) -> F
         ``cohort_checks`` of them.
     cohort
         Name of the cohort, for the title.
+    absent
+        Who is left out, to be counted on the figure.
     """
     figure = style.new_figure(3.7)
     style.head(figure, cohort, "predictive checks")
@@ -293,6 +298,7 @@ def cohort_checks(checks: pl.DataFrame, summary: pl.DataFrame, cohort: str) -> F
             *_handles()[1:],
         ],
         3,
+        told_absent(absent or {}),
     )
     return figure
 

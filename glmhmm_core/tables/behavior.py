@@ -13,7 +13,8 @@ import polars as pl
 
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.result import FitResult, SubjectFits
-from glmhmm_core.states.labels import Roles, order_and_label
+from glmhmm_core.states.labels import Roles, StateLabels, order_and_label
+from glmhmm_core.tables.matches import labels_beside
 from glmhmm_core.tables.own_choice import own_choice_removed
 from glmhmm_core.tables.trials import chain_rows
 
@@ -56,6 +57,7 @@ PSYCHOMETRIC_SCHEMA: dict[str, pl.DataType] = {
     "lower": pl.Float64(),  # data only, of either kind
     "upper": pl.Float64(),
     "effective_trials": pl.Float64(),
+    "label_reason": pl.String(),  # why the states' labels are ambiguous; null unless they are
 }
 
 
@@ -80,7 +82,8 @@ def accuracy_table(
     rows = []
     for fit in fits.fits:
         use = known.to_numpy() & fit.mask
-        for head, gamma, by_others in _weights(fits, fit, roles):
+        labels = order_and_label(fit, fits.choice_names, roles)
+        for head, gamma, by_others in _weights(fits.subject, fit, labels):
             w, c = gamma[use], correct[use]
             sorted_by = [
                 value
@@ -101,6 +104,7 @@ def psychometric_table(
     stimulus_column: str,
     roles: Roles | None = None,
     among: pl.Expr | None = None,
+    population: SubjectFits | None = None,
 ) -> pl.DataFrame:
     """Share of each choice against the stimulus, by state, as ``PSYCHOMETRIC_SCHEMA``.
 
@@ -122,6 +126,8 @@ def psychometric_table(
     among
         Which trials count, of a condition say: ``pl.col("drug") == "saline"``, on the columns of
         ``cleaned``. States, and what precedes a trial, are those of the whole sessions.
+    population
+        The population's fits; states that match its states ambiguously are ambiguous too.
 
     Raises
     ------
@@ -146,7 +152,8 @@ def psychometric_table(
         place, bins = stimulus[use], _bins(stimulus[use])
         line = _line(fit, place, fit.X[use], (roles or Roles()).stimulus)
         curves = _curves_along(fit, use, place, line) if line else _curves_at(fit, use, bins)
-        for head, gamma, by_others in _weights(fits, fit, roles):
+        labels = labels_beside(fit, fits.choice_names, roles, population)
+        for head, gamma, by_others in _weights(fits.subject, fit, labels):
             w = gamma[use]
             if w.sum() < NOTHING:
                 continue
@@ -163,14 +170,15 @@ def psychometric_table(
                 xs, model = np.array([x for _, x, _ in data]), model[weighty]
             else:
                 xs = grid
+            doubt = None if head[2] is None else labels.reason or None
             for c, name in enumerate(fits.choice_names):
                 rows += [
-                    (*head, c, name, kind, b, x, *point[c])
+                    (*head, c, name, kind, b, x, *point[c], doubt)
                     for kind, points in seen.items()
                     for b, x, point in points
                 ]
                 rows += [
-                    (*head, c, name, "model", b, x, p[c], None, None, None)
+                    (*head, c, name, "model", b, x, p[c], None, None, None, doubt)
                     for b, (x, p) in enumerate(zip(xs, model, strict=True))
                 ]
     return pl.DataFrame(rows, schema=PSYCHOMETRIC_SCHEMA, orient="row")
@@ -188,7 +196,7 @@ def _effective(w: np.ndarray) -> float:
 
 
 def _weights(
-    fits: SubjectFits, fit: FitResult, roles: Roles | None
+    subject: str, fit: FitResult, labels: StateLabels
 ) -> list[tuple[tuple, np.ndarray, np.ndarray]]:
     """Leading columns and trial weights (T,): all trials, then each state in display order.
 
@@ -196,8 +204,7 @@ def _weights(
     """
     by_others = own_choice_removed(fit) >= CERTAIN
     everyone = np.ones(len(fit.y))
-    labels = order_and_label(fit, fits.choice_names, roles)
-    head = (fits.subject, fit.num_states)
+    head = (subject, fit.num_states)
     everything = ((*head, None, -1, ALL, ALL_COLOR), everyone, everyone > 0)
     return [
         everything,

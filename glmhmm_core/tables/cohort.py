@@ -10,6 +10,8 @@ from glmhmm_core.tables.parameters import STATE_SCHEMA, state_table
 from glmhmm_core.tables.scores import SCORE_SCHEMA, score_table
 
 _MODEL = ["subject", "num_states"]
+#: Why a subject is in no number over subjects, after "subjects".
+NO_FITS, NOT_CONVERGED = "without fits", "whose fit did not converge"
 
 
 def cohort_summary(
@@ -68,6 +70,49 @@ def cohort_summary(
         schema={"subject": pl.String, "excluded": pl.String},
     )
     return pl.concat([summary, missing], how="diagonal").sort(_MODEL, nulls_last=True)
+
+
+def members(
+    fits: Sequence[SubjectFits], num_states: int, excluded: Sequence[str] = ()
+) -> tuple[list[SubjectFits], dict[str, list[str]]]:
+    """Subjects of whom a number over all may be made, and the others by what they lack.
+
+    Parameters
+    ----------
+    fits
+        Models of the subjects.
+    num_states
+        Which model the number is about.
+    excluded
+        Names of the subjects that have no models.
+
+    Returns
+    -------
+    fits
+        Of those who have the model, converged, with the regressors that most of them have.
+    left_out
+        Names of the others by reason, as it stands after "subjects"; no empty ones.
+    """
+    have, absent, unfinished = [], [], []
+    for one in fits:
+        fit = one.find(num_states)
+        if fit is None:
+            absent.append(one.subject)
+        elif not fit.converged:
+            unfinished.append(one.subject)
+        else:
+            have.append((one, fit.emission_names))
+    designs = [names for _, names in have]
+    usual = max(designs, key=designs.count, default=())
+    others = [one.subject for one, names in have if names != usual]
+    left_out = {
+        NO_FITS: list(excluded),
+        f"without a model of {num_states} state{'s'[: num_states > 1]}": absent,
+        NOT_CONVERGED: unfinished,
+        "with other regressors": others,
+    }
+    counted = [one for one, names in have if names == usual]
+    return counted, {reason: names for reason, names in left_out.items() if names}
 
 
 def named_labels(table: pl.DataFrame) -> list[str]:

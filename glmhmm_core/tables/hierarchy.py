@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from glmhmm_core.comparison.scores import gain_over
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.free_parameters import FreeParameters, free_parameters
 from glmhmm_core.fitting.hierarchy import Hierarchy
-from glmhmm_core.fitting.optimum import heldout_gain
 from glmhmm_core.fitting.population_prior import PopulationPrior
 from glmhmm_core.fitting.result import FitResult, SubjectFits
 from glmhmm_core.fitting.uncertainty import standard_errors
@@ -75,18 +75,6 @@ def population_labels(
 ) -> StateLabels:
     """Names of the states of the population's mean; ``like`` is a fit of one of its subjects."""
     return order_and_label(replace(like, fitted_params=prior.center()), choice_names, roles)
-
-
-def gain_over(fit: FitResult, ordinary: FitResult | None) -> tuple[float | None, float | None]:
-    """Held-out bits per trial of a fit over another on the same folds, and the standard error.
-
-    None where folds are not the same, or there is nothing to compare with.
-    """
-    if ordinary is None or [f.test_session_ids for f in fit.cv_metrics] != [
-        f.test_session_ids for f in ordinary.cv_metrics
-    ]:
-        return None, None
-    return heldout_gain(fit.cv_metrics, ordinary.cv_metrics)
 
 
 def _rows(

@@ -36,6 +36,7 @@ SCORE_SCHEMA: dict[str, pl.DataType] = {
     "heldout_gain_se": pl.Float64(),  # standard error over folds of that
     "iterations": pl.Int64(),
     "converged": pl.Boolean(),
+    "folds": pl.Int64(),
     "folds_converged": pl.Int64(),
     "restarts": pl.Int64(),
     "restarts_at_best": pl.Int64(),
@@ -102,6 +103,7 @@ def score_table(fits: SubjectFits) -> pl.DataFrame:
                 "heldout_gain_se": over_folds.get("heldout_gain_se"),
                 "iterations": fit.num_iterations,
                 "converged": fit.converged,
+                "folds": len(fit.cv_metrics),
                 "folds_converged": sum(fold.converged for fold in fit.cv_metrics),
                 "restarts": len(fit.restart_objectives),
                 "restarts_at_best": restarts_at_best(fit),

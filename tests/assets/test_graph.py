@@ -2,6 +2,7 @@
 
 import base64
 import os
+from dataclasses import replace
 
 import dagster as dg
 import numpy as np
@@ -9,8 +10,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from glmhmm_assets.defs import fits as fits_module
 from glmhmm_assets.defs.cohort import build_cohort
+from glmhmm_assets.io_managers import build_io_managers
+from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.resources.fit_store import FitStore
 from glmhmm_core.fitting.result import Excluded
 
@@ -26,6 +28,7 @@ FIGURES = (
     "heldout_bits",
 )
 TABLES = ("trial_table", "weight_table")
+UPTO_FITS = ("cleaned_sessions", "cleaning_report", "design_tensors", "subject_fits")
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
@@ -106,7 +109,7 @@ def test_bad_subjects_are_left_out_with_their_reason_and_fail_nobody(make_home):
         assert not (full.parents[1] / "tired").exists()
 
 
-def test_what_is_there_is_neither_fitted_nor_drawn_again(make_home):
+def test_what_is_there_is_neither_fitted_nor_drawn_again(make_home, monkeypatch):
     home = make_home(a=1, b=2)
     home.add("a", "b")
     first = home.run()
@@ -122,16 +125,29 @@ def test_what_is_there_is_neither_fitted_nor_drawn_again(make_home):
     assert all(path.stat().st_mtime_ns == time for path, time in pictures.items())
     assert_frame_equal(home.stored("trial_table", "a"), before)
 
+    # Another rule for the states' labels fits nothing anew, and draws what shows them.
+    with monkeypatch.context() as patch:
+        patch.setattr("glmhmm_core.states.labels.MARGIN", 1e9)
+        result = home.run(assets=["subject_fits", "weight_table", "weights", "em_traces"])
+    assert fitted_now(home, result) == set()
+    redrawn = {
+        path.name.split(".")[0]
+        for path, time in pictures.items()
+        if not path.exists() or path.stat().st_mtime_ns != time
+    }
+    assert redrawn == {"weights"}
+
     # A corrected file fits its subject alone, though the run goes over both; a return to the
     # earlier state finds the earlier fit.
     home.write("b", seed=5)
-    assert fitted_now(home, home.run()) == {"b"}
+    assert fitted_now(home, home.run(assets=UPTO_FITS)) == {"b"}
     home.write("b", seed=2)
-    assert fitted_now(home, home.run()) == set()
+    assert fitted_now(home, home.run(assets=UPTO_FITS)) == set()
 
     # Another setting is another fit.
     home.edit("n_restarts = 2", "n_restarts = 3")
-    assert fitted_now(home, home.run(assets=["design_tensors", "subject_fits"])) == {"a", "b"}
+    assert fitted_now(home, home.run(assets=UPTO_FITS)) == {"a", "b"}
+    home.edit("n_restarts = 3", "n_restarts = 2")
 
     # A subject that is left out from now on loses its pictures, and the other keeps its own.
     with home.file.open("a") as file:
@@ -146,7 +162,6 @@ def test_a_killed_run_goes_on_where_it_stopped(make_home, monkeypatch):
     home = make_home(a=1, b=2, c=3)
     home.edit("num_states = [1, 2]", "num_states = [1]")
     home.add("a", "b", "c")
-    upto = ["cleaned_sessions", "cleaning_report", "design_tensors", "subject_fits"]
 
     class Killed(BaseException):
         pass
@@ -160,10 +175,10 @@ def test_a_killed_run_goes_on_where_it_stopped(make_home, monkeypatch):
 
     monkeypatch.setattr(FitStore, "keep", keep_one_then_die)
     with pytest.raises(Killed):
-        home.run(assets=upto)
+        home.run(assets=UPTO_FITS)
     assert not list((home.folder / "storage/tiny").glob("subject_fits/*"))
     monkeypatch.setattr(FitStore, "keep", keep)
-    assert fitted_now(home, home.run(assets=upto)) == {"b", "c"}
+    assert fitted_now(home, home.run(assets=UPTO_FITS)) == {"b", "c"}
 
 
 def test_one_subject_can_be_made_alone_from_the_ui(make_home):
@@ -233,13 +248,20 @@ def test_a_missing_folder_fails_the_run_with_its_name_and_loses_nothing(make_hom
     assert not isinstance(home.stored("cleaned_sessions", "a"), Excluded)
 
 
-def test_the_cohort_is_over_those_that_are_there_and_counts_the_others(make_home):
+def test_the_cohort_is_over_those_that_are_there_and_counts_the_others(make_home, monkeypatch):
+    drawn = {}
+    draw = Gallery.draw
+
+    def noted(gallery, who, name, function, arguments):
+        drawn[name] = arguments
+        return draw(gallery, who, name, function, arguments)
+
+    monkeypatch.setattr(Gallery, "draw", noted)
     home = make_home(a=1, b=2, c=3, d=4)
     home.add("a", "b", "c", "d")
     with home.file.open("a") as file:
         file.write('[[exclude]]\nsubject = "b"\nreason = "escaped"\n')
-    upto = ["cleaned_sessions", "cleaning_report", "design_tensors", "subject_fits"]
-    home.run(["a", "c"], upto)  # d has no fits yet
+    home.run(["a", "c"], UPTO_FITS)  # d has no fits yet
     result = home.run_cohort()
     assert result.success
     summary = home.stored_cohort()
@@ -260,10 +282,21 @@ def test_the_cohort_is_over_those_that_are_there_and_counts_the_others(make_home
     assert facts["left_out"].value == 1
     assert facts["weights_picture"].value.startswith("![weights]")
 
-    # Who does not count any more is not in it, though its fits are kept.
-    home.edit("[model]", '[subjects]\ninclude = ["a", "d"]\n\n[model]')
+    assert drawn["weights"][-1] == drawn["heldout_bits"][-1] == {"without fits": ["b"]}
+
+    # Who does not count any more is not in it, though its fits are kept; who did not converge is
+    # in the table alone.
+    home.edit("[model]", '[subjects]\ninclude = ["a", "c", "d"]\n\n[model]')
+    fits = home.stored("subject_fits", "c")
+    lost = [replace(f, restart_converged=np.zeros_like(f.restart_converged)) for f in fits.fits]
+    file = home.folder / "storage/tiny/subject_fits/c.npz"
+    build_io_managers(home.folder)["fits"].write(replace(fits, fits=tuple(lost)), file)
     home.run_cohort()
-    assert home.stored_cohort()["subject"].unique().to_list() == ["a"]
+    assert home.stored_cohort()["subject"].unique().sort().to_list() == ["a", "c"]
+    unfinished = {"whose fit did not converge": ["c"]}
+    for name in ("weights", "occupancy", "psychometrics", "transitions"):
+        assert drawn[name][-1] == unfinished
+        assert drawn[name][0]["subject"].unique().to_list() == ["a"]
 
 
 def test_the_cohort_of_nobody_is_no_error(make_home):
@@ -312,9 +345,3 @@ def test_the_cohort_is_made_after_a_run_and_only_then(make_home):
     made("subject_fits", "b")
     assert tick() == everything
     assert tick() == set()
-
-
-def test_fits_module_names_the_rooms_that_its_fingerprint_does():
-    from glmhmm_core.fitting.fingerprint import SOURCES
-
-    assert set(fits_module.ROOMS) == set(SOURCES)

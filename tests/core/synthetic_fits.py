@@ -223,7 +223,7 @@ def _history(
         traces[i, : length + 1] = ends[i] - start * fast - slow * tail
         traces[i, length] = ends[i]
     converged = np.ones(n_restarts, bool)
-    if num_states > 2:
+    if num_states > 2 and ends.min() < objective:
         converged[ends.argmin()] = False
     return traces, iterations, converged
 

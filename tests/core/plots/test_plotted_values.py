@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from core.driven_fits import with_regressors
 from core.plots.cases import (
     LABEL,
     LONG,
@@ -21,6 +22,7 @@ from glmhmm_core.plots.cohort_states import (
     cohort_occupancy,
     cohort_transitions,
 )
+from glmhmm_core.plots.driven import cohort_transition_weights
 from glmhmm_core.plots.optimization import em_traces
 from glmhmm_core.plots.psychometrics import psychometric_by_state
 from glmhmm_core.plots.scores import heldout_bits
@@ -28,8 +30,10 @@ from glmhmm_core.plots.session_kinds import RESTLESS, session_kinds
 from glmhmm_core.plots.sessions import example_sessions, session_posteriors
 from glmhmm_core.plots.style import ALARM
 from glmhmm_core.plots.transitions import transition_matrix
-from glmhmm_core.plots.validity import predictive_checks
+from glmhmm_core.plots.validity import cohort_checks, predictive_checks
 from glmhmm_core.plots.weights import weights_by_state
+from glmhmm_core.tables import validity
+from glmhmm_core.tables.driven import transition_weight_table
 from glmhmm_core.tables.parameters import with_intervals
 from glmhmm_core.tables.scores import fold_means
 
@@ -56,6 +60,12 @@ def drawn(figure: Figure):
         )
         for ax in figure.axes
     ]
+
+
+def said(figure: Figure) -> str:
+    """What stands below a figure's panels."""
+    notes = [legend.get_title().get_text() for legend in figure.legends]
+    return " ".join([*notes, figure.get_supxlabel()]).replace("\n", " ")
 
 
 def line_of(ax, color, markers=False):
@@ -415,6 +425,43 @@ def test_cohort_gain_is_averaged_over_subjects_with_all_models():
     np.testing.assert_allclose(ax.containers[0].lines[0].get_ydata(), truth["heldout_gain"])
     legend = [text.get_text() for text in ax.figure.legends[0].get_texts()]
     assert f"of {len(complete)} subjects with all models" in legend[1]
+
+
+def test_fits_that_did_not_converge_have_no_part_in_the_gain():
+    tables, lost = cohort(12), pl.col("subject") == "CSHL_001"
+    of_two = tables.scores.with_columns(
+        converged=pl.col("converged") & ~(lost & (pl.col("num_states") == 2))
+    )
+    of_a_fold = tables.scores.with_columns(folds_converged=pl.col("folds_converged") - lost)
+    others = cohort_heldout_bits(tables.scores.filter(~lost), "Mice")
+    for scores in (of_two, of_a_fold):
+        figure = cohort_heldout_bits(scores, "Mice")
+        means = [f.axes[0].containers[0].lines[0].get_ydata() for f in (figure, others)]
+        np.testing.assert_array_equal(*means)
+        assert "of 1 subject (CSHL_001)" in said(figure)
+
+
+ABSENT = {"without fits": ["dora"], "whose fit did not converge": ["eve", "finn"]}
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda t, who: cohort_weights(t.weights, 3, "x", who),
+        lambda t, who: cohort_transitions(t.transitions, t.states, 3, "x", who),
+        lambda t, who: cohort_occupancy(t.states, 3, "x", who),
+        lambda t, who: cohort_psychometrics(t.psychometrics, 3, "x", LABEL, who),
+        lambda t, who: cohort_heldout_bits(t.scores, "x", who),
+        lambda t, who: cohort_checks(t.checks(3), validity.cohort_checks([t.checks(3)]), "x", who),
+        lambda t, who: cohort_transition_weights(
+            transition_weight_table(with_regressors(t.fits[0])), 3, "x", who
+        ),
+    ],
+)
+def test_who_is_left_out_is_counted_and_named(draw):
+    whole = "Left out: 1 subject without fits (dora), 2 subjects whose fit did not converge (eve, "
+    assert f"{whole}finn)." in said(draw(cohort(3), ABSENT))
+    assert "Left out" not in said(draw(cohort(3), None))
 
 
 @pytest.mark.parametrize(

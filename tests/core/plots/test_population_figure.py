@@ -38,7 +38,7 @@ def table():
 
 
 def test_means_spreads_and_subjects_stand_where_the_table_says():
-    figure = population_weights(table(), 2, "Mice")
+    figure = population_weights(table(), 2, "Mice", {"without fits": ["dora"]})
     panels = [ax for ax in figure.axes if ax.get_title(loc="left")]
     assert [ax.get_title(loc="left") for ax in panels] == ["engaged", "disengaged"]
     for rank, ax in enumerate(panels):
@@ -51,8 +51,10 @@ def test_means_spreads_and_subjects_stand_where_the_table_says():
         shown = [c.lines[0].get_ydata().tolist() for c in ax.containers]
         assert shown == [[3.0 + rank, 5.0 + rank], [0.0 + rank, -1.0 + rank]]
     (legend,) = figure.legends
-    assert "+0.0050 bits per trial" in legend.get_title().get_text().replace("\n", " ")
-    assert "above zero in 1 of 2" in legend.get_title().get_text().replace("\n", " ")
+    note = legend.get_title().get_text().replace("\n", " ")
+    assert "+0.0050 bits per trial" in note
+    assert "above zero in 1 of 2" in note
+    assert "Left out: 1 subject without fits (dora)." in note
 
 
 def test_another_model_is_refused():

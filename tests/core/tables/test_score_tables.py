@@ -10,7 +10,7 @@ from polars.testing import assert_frame_equal
 
 from glmhmm_core.comparison import scores
 from glmhmm_core.fitting.result import Excluded
-from glmhmm_core.tables.cohort import cohort_summary, named_labels, over_subjects
+from glmhmm_core.tables.cohort import cohort_summary, members, named_labels, over_subjects
 from glmhmm_core.tables.parameters import state_table
 from glmhmm_core.tables.scores import (
     FOLD_MEAN_SCHEMA,
@@ -192,3 +192,26 @@ def test_means_over_subjects_are_those_of_numpy():
         quartiles = [row[f"v_{q}"] for q in ("q25", "median", "q75")]
         np.testing.assert_allclose(quartiles, np.quantile(values, [0.25, 0.5, 0.75]))
     assert over_subjects(table.head(1), ["group"], ["v"])["v_se"].item() is None
+
+
+def test_only_converged_fits_of_the_same_model_count_over_subjects():
+    def other(name, **changes):
+        fits = replace(FITS, subject=name)
+        return replace(fits, fits=tuple(replace(fit, **changes) for fit in fits.fits))
+
+    unfinished = other("c", restart_converged=np.zeros_like(FITS[3].restart_converged))
+    names = FITS[3].emission_names
+    changed = replace(FITS[3].specification, emission_names=(*names[:-1], "another"))
+    stranger = other("d", specification=changed)
+    short = replace(FITS, subject="e", fits=FITS.fits[:2])
+    everyone = [replace(FITS, subject="a"), FITS, unfinished, stranger, short]
+    counted, left_out = members(everyone, 3, ["f"])
+    assert [one.subject for one in counted] == ["a", "b"]
+    assert left_out == {
+        "without fits": ["f"],
+        "without a model of 3 states": ["e"],
+        "whose fit did not converge": ["c"],
+        "with other regressors": ["d"],
+    }
+    assert members([FITS], 3) == ([FITS], {})
+    assert members([], 3)[0] == []

@@ -8,6 +8,7 @@ from core.synthetic_fits import IBL, make_subject, permuted, simpler, simulate
 
 from glmhmm_core.plots.cohort import left_out
 from glmhmm_core.states.matching import match_states
+from glmhmm_core.tables.behavior import psychometric_table
 from glmhmm_core.tables.cohort import cohort_summary
 from glmhmm_core.tables.matches import STATE_MATCH_SCHEMA, match_table
 from glmhmm_core.tables.parameters import state_table, weight_table
@@ -76,7 +77,13 @@ def test_figures_name_subjects_whose_named_states_are_ambiguous():
     marked = named.with_columns(
         label_reason=pl.when(pl.col("subject") == "doubt").then(pl.lit("Unlike."))
     )
-    assert left_out(marked, labels) == "Named states that are ambiguous: doubt."
+    said = "Named states that are ambiguous, in 1 of 2 subjects: doubt."
+    assert left_out(marked, labels) == said
+    curves = psychometric_table(
+        ODD, CLEANED.with_columns(subject=pl.lit("odd")), "contrast", population=POPULATION
+    )
+    doubted = curves.filter(num_states=3).group_by("state_label").agg("label_reason")
+    assert {label for label, why in doubted.rows() if None in why} == {"all trials"}
 
 
 def test_a_population_of_another_design_says_nothing():
