@@ -11,6 +11,7 @@ of one mouse in seven predicted its held-out sessions worse than the plain fit.
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -146,8 +147,11 @@ def posteriors_of(problem: Problem, params: SessionKinds) -> Posteriors:
     def of_states(probs: np.ndarray) -> np.ndarray:
         return probs.reshape(-1, kinds, states).sum(1)
 
-    return Posteriors(
-        of_states(said.smoothed), of_states(said.predictive), said.choice_probs, said.log_likelihood
+    return replace(
+        said,
+        smoothed=of_states(said.smoothed),
+        filtered=of_states(said.filtered),
+        predictive=of_states(said.predictive),
     )
 
 

@@ -6,6 +6,7 @@ time; each gets what it would get alone.
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import TypeVar
 
 import jax
@@ -32,10 +33,9 @@ def posteriors_of_many(
     """:meth:`Problem.posteriors` of every subject under its own parameters, in their order."""
     found: dict[int, Posteriors] = {}
     for members, stacked, lanes in _batches(problems, params):
-        filtered, smoothed, choices = jax.tree.map(np.asarray, smooth_together(stacked, lanes))
+        messages = jax.tree.map(np.asarray, smooth_together(stacked, lanes))
         for i, n in enumerate(members):
-            arrays = (filtered.predicted, filtered.scale, smoothed.smoothed, choices)
-            found[n] = problems[n].in_rows(*(array[i] for array in arrays))
+            found[n] = problems[n].in_rows(*jax.tree.map(itemgetter(i), messages))
     return [found[n] for n in range(len(problems))]
 
 

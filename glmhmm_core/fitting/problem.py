@@ -9,7 +9,7 @@ import numpy as np
 from glmhmm_core.design.design import Design
 from glmhmm_core.engine.expectation import Data, prepare
 from glmhmm_core.engine.lanes import Lanes, Layout, arrange, fill, hold_out
-from glmhmm_core.engine.messages import smooth
+from glmhmm_core.engine.messages import Filtered, Smoothed, smooth
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.engine.viterbi import viterbi
 from glmhmm_core.fitting.folds import assign_folds
@@ -21,8 +21,8 @@ class Posteriors:
 
     Attributes
     ----------
-    smoothed, predictive : float64 (T, K)
-        P(z_t | all choices of the session), P(z_t | choices before t).
+    smoothed, filtered, predictive : float64 (T, K)
+        P(z_t | all choices of the session), P(z_t | choices up to t), P(z_t | choices before t).
     choice_probs : float64 (T, C)
         P(y_t | choices before t), columns in class order.
     log_likelihood : float64 (T,)
@@ -31,6 +31,7 @@ class Posteriors:
     """
 
     smoothed: np.ndarray
+    filtered: np.ndarray
     predictive: np.ndarray
     choice_probs: np.ndarray
     log_likelihood: np.ndarray
@@ -114,26 +115,22 @@ class Problem:
 
     def posteriors(self, params: Parameters) -> Posteriors:
         """Smooth and predict every trial under ``params``."""
-        filtered, smoothed, choices = smooth(params, self.lanes)
-        return self.in_rows(filtered.predicted, filtered.scale, smoothed.smoothed, choices)
+        return self.in_rows(*smooth(params, self.lanes))
 
-    def in_rows(self, predicted: Any, scale: Any, smoothed: Any, choices: Any) -> Posteriors:
-        """What the engine says of every trial in lanes, in the caller's order.
-
-        Parameters
-        ----------
-        predicted, smoothed, choices : (steps, K or C, lanes)
-        scale : (steps, lanes)
-            See :func:`~glmhmm_core.engine.messages.smooth`.
-        """
+    def in_rows(self, filtered: Filtered, smoothed: Smoothed, choices: Any) -> Posteriors:
+        """What :func:`~glmhmm_core.engine.messages.smooth` says, in the caller's order."""
         step, lane = self.layout.step, self.layout.lane
-        baseline_first = np.asarray(choices)[step, :, lane]
-        order = np.argsort(self.class_order)
+
+        def rows(lanes: Any) -> np.ndarray:
+            return np.asarray(lanes)[step, :, lane]
+
+        scale = np.asarray(filtered.scale)[step, lane]
         return Posteriors(
-            smoothed=np.asarray(smoothed)[step, :, lane],
-            predictive=np.asarray(predicted)[step, :, lane],
-            choice_probs=baseline_first[:, order],
-            log_likelihood=np.where(self.mask, np.log(np.asarray(scale)[step, lane]), 0.0),
+            smoothed=rows(smoothed.smoothed),
+            filtered=rows(filtered.filtered),
+            predictive=rows(filtered.predicted),
+            choice_probs=rows(choices)[:, np.argsort(self.class_order)],
+            log_likelihood=np.where(self.mask, np.log(scale), 0.0),
         )
 
     def most_likely_states(self, params: Parameters) -> np.ndarray:

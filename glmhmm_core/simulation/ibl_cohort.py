@@ -8,14 +8,17 @@ mice do not learn which side a block prefers.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
+from glmhmm_core.simulation.closed_loop import Simulation
 from glmhmm_core.simulation.ibl_task import MIN_TRIALS, Stimuli, draw_stimuli, draw_times
 from glmhmm_core.simulation.population import FEATURE_NAMES, TEXTBOOK_MICE, Population, draw_mouse
-from glmhmm_core.simulation.simulate import simulate
+from glmhmm_core.simulation.simulate import simulate_subjects
 from glmhmm_core.tasks.task import RegressorKind
 
 #: One over the standard deviation of the signed contrast in Ashwood et al. (2022), .4775.
@@ -121,23 +124,42 @@ def simulate_ibl_cohort(
             where="simulate_ibl_cohort",
             remedy=f"Give a range that begins at {MIN_TRIALS} or above, or one number.",
         )
-    return tuple(
-        _simulate_mouse(mouse, seed, population, sessions, trials, no_choice_prob)
-        for mouse in range(num_mice)
+    mice = [_draw_mouse(mouse, seed, population, sessions, trials) for mouse in range(num_mice)]
+    made = simulate_subjects(
+        [mouse.params for mouse in mice],
+        [mouse.X for mouse in mice],
+        [mouse.code for mouse in mice],
+        history={kind: [FEATURE_NAMES.index(kind)] for kind in HISTORY},
+        rewarded=[np.where(mouse.stimuli.right, RIGHT, LEFT) for mouse in mice],
+        baseline_class_idx=LEFT,
+        no_choice_prob=no_choice_prob,
+        seeds=[(seed, mouse, _CHOICES) for mouse in range(num_mice)],
     )
+    pairs = zip(mice, made, strict=True)
+    return tuple(_in_time(number, seed, mouse, run) for number, (mouse, run) in enumerate(pairs))
 
 
-def _simulate_mouse(
+class _Mouse(NamedTuple):
+    """What a mouse's choices are drawn from."""
+
+    params: Parameters
+    code: np.ndarray  # int (T,), session of each trial
+    X: np.ndarray  # (T, 4), history still to come
+    stimuli: Stimuli
+
+
+def _rng(seed: int, mouse: int, purpose: int, session: int = 0) -> np.random.Generator:
+    return np.random.default_rng((seed, mouse, purpose, session))
+
+
+def _draw_mouse(
     mouse: int,
     seed: int,
     population: Population,
     sessions: Sequence[int],
     trials: int | tuple[int, int],
-    no_choice_prob: float | Sequence[float],
-) -> SimulatedMouse:
-    def rng(purpose: int, session: int = 0) -> np.random.Generator:
-        return np.random.default_rng((seed, mouse, purpose, session))
-
+) -> _Mouse:
+    rng = partial(_rng, seed, mouse)
     params = draw_mouse(population, rng(_TRUTH))
     ranks = np.linspace(0, 1, len(sessions))
     num_sessions = round(float(np.interp(rng(_SESSIONS).random(), ranks, sessions)))
@@ -153,37 +175,33 @@ def _simulate_mouse(
         right=np.concatenate([part.right for part in shown]),
     )
     code = np.repeat(np.arange(num_sessions), [len(part.contrast) for part in shown])
-    dates = np.busday_offset(np.datetime64("2019-03-04"), np.arange(num_sessions))
     X = np.ones((len(code), len(FEATURE_NAMES)))
     X[:, FEATURE_NAMES.index("stimulus")] = STIMULUS_SCALE * stimuli.signed_contrast
-    made = simulate(
-        params,
-        X,
-        code,
-        history={kind: [FEATURE_NAMES.index(kind)] for kind in HISTORY},
-        rewarded=np.where(stimuli.right, RIGHT, LEFT),
-        baseline_class_idx=LEFT,
-        no_choice_prob=no_choice_prob,
-        seed=(seed, mouse, _CHOICES),
-    )
+    return _Mouse(params, code, X, stimuli)
+
+
+def _in_time(number: int, seed: int, mouse: _Mouse, made: Simulation) -> SimulatedMouse:
+    """The mouse with its choices and the times of its trials."""
+    code, num_sessions = mouse.code, int(mouse.code[-1]) + 1
+    dates = np.busday_offset(np.datetime64("2019-03-04"), np.arange(num_sessions))
     times = [
         draw_times(
             made.states[code == session],
             made.y[code == session] >= 0,
             made.feedback[code == session] == 1,
-            rng(_TIMES, session),
+            _rng(seed, number, _TIMES, session),
         )
         for session in range(num_sessions)
     ]
     return SimulatedMouse(
-        subject=f"sim_{mouse + 1:03d}",
-        params=params,
+        subject=f"sim_{number + 1:03d}",
+        params=mouse.params,
         session_ids=np.array([f"{date}_001" for date in dates])[code],
         X=made.X,
         y=made.y,
         states=made.states,
         feedback=made.feedback,
-        stimuli=stimuli,
+        stimuli=mouse.stimuli,
         onset=np.concatenate([onset for onset, _ in times]),
         response=np.concatenate([response for _, response in times]),
     )

@@ -5,40 +5,15 @@ NumPy alone, so that simulating compiles nothing and does not import Dynamax. ``
 the regressors are taken as given.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from glmhmm_core.engine.parameters import Parameters
-from glmhmm_core.engine.transitions import others
 from glmhmm_core.errors import InputError
+from glmhmm_core.simulation.closed_loop import Simulation, Subject, side_by_side
 from glmhmm_core.simulation.feedback import History, Memory, as_regressor
-
-
-@dataclass(frozen=True)
-class Simulation:
-    """One simulated subject, rows as in the call.
-
-    Attributes
-    ----------
-    states : int64 (T,)
-        State on each trial, 0..K-1.
-    y : int64 (T,)
-        Choice 0..C-1, and -1 where none was made.
-    X : float64 (T, M)
-        The regressors that made the choices, with the history columns filled in.
-    U : float64 (T, D)
-        The same of the transitions; no columns where the chain is constant.
-    feedback : int8 (T,)
-        +1 where the rewarded class was chosen, -1 elsewhere; 0 when it was not given.
-    """
-
-    states: np.ndarray
-    y: np.ndarray
-    X: np.ndarray
-    U: np.ndarray
-    feedback: np.ndarray
 
 
 def simulate(
@@ -106,85 +81,100 @@ def simulate(
     >>> session.X[1:, 1].tolist() == (2.0 * session.y[:-1] - 1).tolist()
     True
     """
-    X = np.array(X, dtype=np.float64)
-    U = np.empty((len(X), 0)) if U is None else np.array(U, dtype=np.float64)
-    _check(params, X, session_ids, history, rewarded, U, transition_history, baseline_class_idx)
-    weights = np.asarray(params.emission_weights, dtype=np.float64)
-    num_states, num_classes = weights.shape[0], weights.shape[1] + 1
-    no_choice = np.broadcast_to(np.asarray(no_choice_prob, dtype=np.float64), (num_states,))
-    if not ((no_choice >= 0) & (no_choice <= 1)).all():
+    (made,) = simulate_subjects(
+        [params],
+        [X],
+        [session_ids],
+        history=history,
+        rewarded=None if rewarded is None else [rewarded],
+        U=None if U is None else [U],
+        transition_history=transition_history,
+        baseline_class_idx=baseline_class_idx,
+        no_choice_prob=no_choice_prob,
+        seeds=[seed],
+    )
+    return made
+
+
+def simulate_subjects(
+    params: Sequence[Parameters],
+    X: Sequence[np.ndarray],
+    session_ids: Sequence[np.ndarray],
+    *,
+    history: History,
+    rewarded: Sequence[np.ndarray] | None = None,
+    U: Sequence[np.ndarray] | None = None,
+    transition_history: History | None = None,
+    baseline_class_idx: int = 0,
+    no_choice_prob: float | Sequence[float] = 0.0,
+    seeds: Sequence[int | Sequence[int]],
+) -> list[Simulation]:
+    """Draw states and choices of many subjects: each gets what :func:`simulate` gives it alone.
+
+    All sessions of all subjects go side by side, so that the cost is that of the longest session
+    rather than of their number; subjects of other numbers of states or regressors go apart.
+
+    Parameters
+    ----------
+    params, X, session_ids, rewarded, U, seeds
+        One of each for every subject, as for :func:`simulate`.
+    history, transition_history, baseline_class_idx, no_choice_prob
+        As for :func:`simulate`, the same for all subjects.
+
+    Raises
+    ------
+    InputError
+        As :func:`simulate` does, naming the subject by its number.
+    """
+    if not all(0 <= p <= 1 for p in np.atleast_1d(no_choice_prob)):
         raise InputError(
             f"no_choice_prob is {no_choice_prob}",
             where="simulate",
             remedy="Give probabilities between 0 and 1.",
         )
-
-    rows = _rows_by_session(np.asarray(session_ids))
-    draws = _uniforms(seed, rows)
-    initial_cdf = np.cumsum(np.asarray(params.initial_probs, dtype=np.float64))
-    states = np.zeros(len(X), dtype=np.int64)
-    y = np.full(len(X), -1, dtype=np.int64)
-    lengths = np.array([len(session) for session in rows])
-    feedback = np.zeros(len(X), dtype=np.int8)
-    memories = [
-        (Memory(regressor, len(rows), num_classes, baseline_class_idx), columns, into)
-        for into, fed_back in ((X, history), (U, transition_history or {}))
-        for regressor, columns in fed_back.items()
-    ]
-    chained, begins = np.concatenate(rows), np.cumsum(lengths) - lengths
-    for t in range(lengths.max(initial=0)):
-        alive = np.flatnonzero(lengths > t)
-        now, before = chained[begins[alive] + t], chained[begins[alive] + max(t - 1, 0)]
-        for memory, columns, into in memories:
-            into[now[:, None], columns] = memory.values(alive)
-        if t == 0:
-            states[now] = _invert(initial_cdf, draws[now, 0])
-        else:
-            law = _leaving(params, states[before], U[now])
-            states[now] = _invert(np.cumsum(law, axis=1), draws[now, 0])
-        logits = np.insert(
-            np.einsum("scm,sm->sc", weights[states[now]], X[now]), baseline_class_idx, 0.0, axis=1
+    given = [np.asarray(one, dtype=np.float64) for one in X]
+    driving = (
+        [np.empty((len(one), 0)) for one in given]
+        if U is None
+        else [np.asarray(one, dtype=np.float64) for one in U]
+    )
+    outcomes: Sequence[np.ndarray | None] = [None] * len(given) if rewarded is None else rewarded
+    ids = [np.asarray(one) for one in session_ids]
+    columns = zip(params, given, ids, driving, outcomes, seeds, strict=True)
+    subjects = [Subject(*each) for each in columns]
+    alike: dict[tuple, list[int]] = defaultdict(list)
+    for n, subject in enumerate(subjects):
+        where = "simulate" if len(subjects) == 1 else f"simulate, subject {n}"
+        _check(subject, history, transition_history, baseline_class_idx, where)
+        shapes = tuple(None if a is None else np.shape(a) for a in subject.params)
+        alike[(*shapes, subject.U.shape[1])].append(n)
+    made: dict[int, Simulation] = {}
+    for members in alike.values():
+        runs = side_by_side(
+            [subjects[n] for n in members],
+            history,
+            transition_history or {},
+            baseline_class_idx,
+            no_choice_prob,
         )
-        probs = np.exp(logits - logits.max(axis=1, keepdims=True))
-        choice = _invert(np.cumsum(probs / probs.sum(axis=1, keepdims=True), axis=1), draws[now, 1])
-        made = draws[now, 2] >= no_choice[states[now]]
-        y[now] = np.where(made, choice, -1)
-        if rewarded is not None:
-            feedback[now] = np.where(made & (choice == np.asarray(rewarded)[now]), 1, -1)
-        for memory, _, _ in memories:
-            memory.update(alive[made], choice[made], feedback[now[made]])
-    return Simulation(states=states, y=y, X=X, U=U, feedback=feedback)
-
-
-def _leaving(params: Parameters, states: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Law of the next state after each of S states, (S, K), given its regressors (S, D)."""
-    law = np.asarray(params.transition_matrix, dtype=np.float64)[states]
-    if params.transition_weights is None:
-        return law
-    odds = np.zeros(law.shape)
-    weights = np.asarray(params.transition_weights)[states]
-    driven = np.einsum("sjd,sd->sj", weights, u)
-    np.put_along_axis(odds, others(law.shape[1])[states], driven, axis=1)
-    law = law * np.exp(odds - odds.max(axis=1, keepdims=True))
-    return law / law.sum(axis=1, keepdims=True)
+        made.update(zip(members, runs, strict=True))
+    return [made[n] for n in range(len(subjects))]
 
 
 def _check(
-    params: Parameters,
-    X: np.ndarray,
-    session_ids: np.ndarray,
+    subject: Subject,
     history: History,
-    rewarded: np.ndarray | None,
-    U: np.ndarray,
     transition_history: History | None,
     baseline_class_idx: int,
+    where: str,
 ) -> None:
     """Refuse shapes that do not belong together, and regressors that are no numbers."""
+    params, X, session_ids, U, rewarded, _ = subject
     num_states, rows, num_features = np.shape(params.emission_weights)
     if not 0 <= baseline_class_idx <= rows:
         raise InputError(
             f"baseline_class_idx is {baseline_class_idx}",
-            where="simulate",
+            where=where,
             remedy=f"Give a class between 0 and {rows}.",
         )
     driven = params.transition_weights
@@ -208,7 +198,7 @@ def _check(
         if given != wanted_shape:
             raise InputError(
                 f"{name} is of size {given} where {wanted_shape} belongs",
-                where="simulate",
+                where=where,
                 remedy="Give parameters, regressors and sessions of one model.",
             )
     for values, fed_back in ((X, history), (U, transition_history or {})):
@@ -216,28 +206,6 @@ def _check(
         if not np.isfinite(np.delete(values, made, axis=1)).all():
             raise InputError(
                 "regressors that are taken as given are not all finite",
-                where="simulate",
+                where=where,
                 remedy="Remove or fill what is NaN or infinite.",
             )
-
-
-def _rows_by_session(session_ids: np.ndarray) -> list[np.ndarray]:
-    """Rows of each session, sessions in order of first appearance."""
-    _, first, code = np.unique(session_ids, return_index=True, return_inverse=True)
-    by_session = np.split(np.argsort(code, kind="stable"), np.cumsum(np.bincount(code))[:-1])
-    return [by_session[session] for session in np.argsort(first)]
-
-
-def _uniforms(seed: int | Sequence[int], rows: list[np.ndarray]) -> np.ndarray:
-    """Uniform numbers (T, 3) for state, choice and its absence, a stream for each session."""
-    root = tuple(np.atleast_1d(seed).tolist())
-    draws = np.empty((sum(map(len, rows)), 3))
-    for ordinal, session in enumerate(rows):
-        draws[session] = np.random.default_rng((*root, ordinal)).random((len(session), 3))
-    return draws
-
-
-def _invert(cdf: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Index drawn from each cumulative distribution (..., n) by a uniform number (S,)."""
-    drawn = (u[:, None] >= cdf).sum(axis=1)
-    return np.minimum(drawn, cdf.shape[-1] - 1)  # a sum of probabilities may end below 1

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from core.oracles import draw_params, draw_trials
+from core.oracles import Trials, by_recursion, class_probs, draw_params, draw_trials
 
 from glmhmm_core.engine.messages import smooth_together
 from glmhmm_core.errors import InputError
@@ -43,6 +43,25 @@ def test_each_gets_the_posteriors_it_gets_alone(subjects):
     ):
         for name, value in vars(problem.posteriors(own)).items():
             np.testing.assert_allclose(getattr(together, name), value, rtol=1e-12, err_msg=name)
+
+
+def test_what_is_said_of_many_is_what_the_recursions_say_of_each(subjects):
+    problems, params = subjects
+    for said, problem, own in zip(
+        posteriors_of_many(problems, params), problems, params, strict=True
+    ):
+        trials = Trials(
+            problem.X, problem.U, problem.y, problem.session_ids, 3, problem.baseline_class_idx
+        )
+        truth = by_recursion(own, trials)
+        for mine, theirs in (
+            (said.smoothed, truth.smoothed),
+            (said.filtered, truth.filtered),
+            (said.predictive, truth.predicted),
+            (said.choice_probs, np.einsum("tk,tkc->tc", truth.predicted, class_probs(own, trials))),
+            (said.log_likelihood.sum(), truth.log_likelihood),
+        ):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-14)
 
 
 def test_each_gets_the_paths_it_gets_alone(subjects):

@@ -13,7 +13,7 @@ from glmhmm_core.design.history import history_columns
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
 from glmhmm_core.simulation.feedback import history_of, transition_history_of
-from glmhmm_core.simulation.simulate import simulate
+from glmhmm_core.simulation.simulate import simulate, simulate_subjects
 from glmhmm_core.tasks.load import load_task
 from glmhmm_core.tasks.task import Regressor
 
@@ -238,6 +238,46 @@ def agrees(counts, probs):
     n = counts.sum()
     error = np.sqrt(n * probs * (1 - probs))
     assert (np.abs(counts - n * probs) <= 5 * error + 1e-9).all(), (counts, n * probs)
+
+
+#: Subjects side by side: two of one shape, one with fewer states, one of a single trial.
+COHORT = [(3, [0, 1, 0, 2, 2, 1, 0]), (2, [5] * 9), (3, [1, 1, 0, 0, 0]), (3, [0])]
+
+
+def draw_cohort(D):
+    subjects = []
+    for n, (K, ids) in enumerate(COHORT):
+        params, rng = draw_parameters(K, seed=n), np.random.default_rng([n, D])
+        if D:
+            params = params._replace(transition_weights=rng.normal(size=(K, K - 1, D)))
+        X, rewarded = draw_trials(len(ids), n)
+        subjects.append((params, X, np.array(ids), rewarded, rng.normal(size=(len(ids), D))))
+    return subjects
+
+
+@pytest.mark.parametrize("D", [0, 2])
+def test_each_of_many_subjects_is_drawn_as_alone(D):
+    subjects = draw_cohort(D)
+    about = {"history": HISTORY, "no_choice_prob": 0.2}
+    fed_back = {"transition_history": {"previous_choice": [1]}} if D else {}
+    for order in (slice(None), slice(None, None, -1)):
+        params, X, ids, rewarded, U = zip(*subjects[order], strict=True)
+        seeds = [(7, len(one)) for one in ids]
+        together = simulate_subjects(
+            params, X, ids, rewarded=rewarded, U=U, seeds=seeds, **about, **fed_back
+        )
+        columns = zip(params, X, ids, rewarded, U, seeds, strict=True)
+        for made, (own, x, i, right, u, seed) in zip(together, columns, strict=True):
+            alone = simulate(own, x, i, rewarded=right, U=u, seed=seed, **about, **fed_back)
+            for name, value in vars(alone).items():
+                np.testing.assert_array_equal(getattr(made, name), value, err_msg=name)
+
+
+def test_a_subject_that_is_wrong_is_named_by_its_number():
+    params, X, ids, rewarded, _ = zip(*draw_cohort(0), strict=True)
+    wrong = [*ids[:2], np.zeros(3), ids[3]]
+    with pytest.raises(InputError, match=r"subject 2: X"):
+        simulate_subjects(params, X, wrong, history=HISTORY, rewarded=rewarded, seeds=range(4))
 
 
 def test_huge_weights_make_no_nan():
