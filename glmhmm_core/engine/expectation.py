@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glmhmm_core.engine.lanes import WIDTH, Lanes
+from glmhmm_core.engine.lanes import Lanes, blocks_of
 from glmhmm_core.engine.messages import (
     backward,
     binary_likelihoods,
@@ -46,19 +46,21 @@ def prepare(lanes: Lanes) -> Data:
     On an accelerator all lanes are one block.
     """
     number = lanes.reset.shape[1]
-    width = min(number, WIDTH) if jax.default_backend() == "cpu" else number
-    blocks = -(-number // width)
+    blocks = blocks_of(number) if jax.default_backend() == "cpu" else 1
+    width = -(-number // blocks)
 
-    def cut(name: str, field: np.ndarray) -> jax.Array:
-        # Lanes without trials fill the last block.
-        padding = [(0, 0)] * (field.ndim - 1) + [(0, blocks * width - number)]
-        padded = np.pad(field, padding, constant_values=name == "reset")
-        return jnp.asarray(np.stack(np.split(padded, blocks, -1)))
+    def cut(field: np.ndarray, beyond: float = 0.0) -> jax.Array:
+        if blocks * width > number:  # lanes without trials fill the last block
+            padding = [(0, 0)] * (field.ndim - 1) + [(0, blocks * width - number)]
+            field = np.pad(field, padding, constant_values=beyond)
+        return jnp.asarray(np.stack(np.split(field, blocks, -1)))
 
-    named = {name: cut(name, np.asarray(field)) for name, field in lanes._asdict().items()}
-    on_device = Lanes(**named)
+    # With NumPy: what JAX does outside of a compiled program takes milliseconds each time.
+    fields = {name: np.asarray(field) for name, field in lanes._asdict().items()}
     a, b = np.triu_indices(lanes.X.shape[1])
-    return Data(on_device, on_device.X[:, :, a] * on_device.X[:, :, b])
+    products = fields["X"][:, a] * fields["X"][:, b]
+    named = {name: cut(field, name == "reset") for name, field in fields.items()}
+    return Data(Lanes(**named), cut(products))
 
 
 class Expectation(NamedTuple):

@@ -21,7 +21,6 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from glmhmm_core.engine import expectation
 from glmhmm_core.engine.coordinates import LARGEST
 from glmhmm_core.engine.expectation import prepare
 from glmhmm_core.engine.lanes import hold_out
@@ -281,7 +280,7 @@ def test_everything_is_free_unless_frozen():
 def test_blocks_of_lanes_change_nothing(case, width, monkeypatch):
     c = Case(case, 4, PRIORS["half"])
     whole = c.evaluate()
-    monkeypatch.setattr(expectation, "WIDTH", width)
+    monkeypatch.setattr("glmhmm_core.engine.lanes.WIDTH", width)
     blocked = c.evaluate()
     assert data_of(c.trials, TINY).lanes.reset.shape[0] > 1
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(blocked), strict=True):

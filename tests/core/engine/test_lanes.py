@@ -6,7 +6,7 @@ from core.engine.laid_out import in_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmhmm_core.engine.lanes import arrange, fill, hold_out, round_up
+from glmhmm_core.engine.lanes import WIDTH, arrange, blocks_of, fill, hold_out, round_up
 
 session_ids = st.lists(st.integers(0, 6), min_size=1, max_size=60).map(np.array)
 
@@ -84,6 +84,14 @@ def test_sizes_are_rounded_up_by_less_than_one_part(n, parts):
     rounded = round_up(n, parts)
     assert n <= rounded < n * (1 + 1 / parts) + 1
     assert round_up(rounded, parts) == rounded
+
+
+@pytest.mark.parametrize("sessions", [129, 170, 257, 300, 513, 1025, 2017])
+def test_many_lanes_fill_equal_blocks_with_little_to_spare(sessions):
+    lanes = arrange(np.arange(sessions)).shape[1]
+    assert sessions <= lanes <= 1.25 * sessions
+    assert lanes % blocks_of(lanes) == 0
+    assert WIDTH / 2 < lanes / blocks_of(lanes) <= WIDTH
 
 
 def test_an_added_session_seldom_changes_the_shape():
