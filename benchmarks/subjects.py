@@ -125,7 +125,8 @@ def starts(glm: np.ndarray, subject: str, num_states: int, number: int) -> list[
     glm : float64 (C-1, M)
         Weights of the model with one state.
     """
+    units = np.ones(glm.shape[1])
     return [
-        starting_point(glm, num_states, r, generator(0, subject, num_states, r))
+        starting_point(glm, units, num_states, r, generator(0, subject, num_states, r))
         for r in range(number)
     ]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from operator import itemgetter
 from typing import Any
 
@@ -23,7 +23,7 @@ from glmhmm_core.engine.expectation import Data
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.fitting.settings import FitSettings
 from glmhmm_core.fitting.specification import Specification
-from glmhmm_core.fitting.starts import generator, starting_point
+from glmhmm_core.fitting.starts import generator, starting_point, units
 
 #: In cross-validation restarts race: after climbing until an iteration gains less than so much,
 #: relatively, only this share of them goes on. Of 24 models with 20 restarts each (simulated mice,
@@ -108,6 +108,12 @@ class Training:
     settings: FitSettings
     subject: str
     fold: int | None
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """Of the regressors of the choice, float64 (M,): see :func:`.starts.units`."""
+        lanes = self.data.lanes
+        return units(np.asarray(lanes.X), np.asarray(lanes.y).sum(2))
 
     def climb(
         self, climbs: Sequence[Climb], tol: float, gradient_tol: float, run: Map
@@ -208,7 +214,7 @@ def climb_all(
         else:
             drawn = restart - len(given)
             rng = generator(settings.seed, training.subject, num_states, drawn)
-            start = starting_point(glm, num_states, drawn, rng)
+            start = starting_point(glm, training.units, num_states, drawn, rng)
         return Climb.of(training.specification.start(start))
 
     climbs = [start_of(restart) for restart in range(starts)]

@@ -11,7 +11,7 @@ DISTINCT = 1e-8
 #: A weight times its regressor's spread beyond which choices follow it without exception.
 DIVERGED = 15.0
 
-#: Largest value of a regressor whose weight, of a size of about one, still leaves choices open.
+#: Value of a regressor beyond which priors made for a spread of about one say nothing.
 EXTREME = 1e4
 
 
@@ -37,8 +37,8 @@ def data_remarks(problem: Problem, specification: Specification) -> tuple[str, .
         (specification.transition_names, problem.U[problem.mask]),
     ):
         remarks += [
-            f"Regressor {name!r} is as large as {size:.3g}: starting points lie around weights of "
-            "one, and climbs may end far from the optimum. Bring it to a spread of about one."
+            f"Regressor {name!r} is as large as {size:.3g}: its weights are about one over that, "
+            "and a prior of ordinary scale is none to them. Bring it to a spread of about one."
             for name, size in zip(names, np.abs(columns).max(0, initial=0.0), strict=True)
             if size > EXTREME
         ]

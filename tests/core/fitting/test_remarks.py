@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from core.engine.climbs import DRIVEN, TWO, never_falls, trials_of
-from core.fitting.fitted import fit, two
+from core.fitting.fitted import NAMES, fit, two
 from core.oracles import by_recursion
 from hypothesis import given
 from hypothesis import settings as examples
@@ -81,13 +81,22 @@ def test_a_choice_that_is_never_made_is_named(never, sigma):
     assert result.choice_probs[:, never].max() < 0.5
 
 
-def test_a_regressor_of_an_extreme_scale_is_named():
-    """Starting points lie far from its weight: the climbs may end where they should not."""
+@pytest.mark.parametrize("scale", [1e8, 1e-8])
+@pytest.mark.parametrize("column", [0, 1])
+def test_a_regressor_of_an_extreme_scale_ends_in_the_same_optimum(scale, column):
+    """The weight is per unit, and choices, posteriors and every restart's end are the same."""
     trials = trials_of(TWO)
-    result = fit(replace(trials, X=trials.X * [1e8, 1.0]), emission_prior_scale=np.inf)
-    assert_sound(result)
-    (about,) = [remark for remark in result.remarks if "as large as" in remark]
-    assert about.startswith("Regressor 'stimulus' ")
+    ordinary = fit(trials, emission_prior_scale=np.inf)
+    unit = np.where(np.arange(2) == column, scale, 1.0)
+    result = fit(replace(trials, X=trials.X * unit), emission_prior_scale=np.inf)
+    assert result.restart_converged.all()
+    np.testing.assert_allclose(result.restart_objectives, ordinary.restart_objectives, rtol=1e-8)
+    at = result.fitted_params
+    same = by_recursion(at._replace(emission_weights=at.emission_weights * unit), trials)
+    assert same.log_likelihood == pytest.approx(ordinary.raw_log_likelihood, rel=1e-8)
+    named = [remark for remark in result.remarks if "as large as" in remark]
+    assert len(named) == (scale > 1)
+    assert all(f"Regressor {NAMES[column]!r}" in remark for remark in named)
 
 
 def test_a_session_without_a_choice_is_named_and_counts_for_nothing():

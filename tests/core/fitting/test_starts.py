@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmhmm_core.fitting.starts import generator, starting_point
+from glmhmm_core.fitting.starts import generator, starting_point, units
 
 GLM = np.array([[2.0, -0.3, 0.4]])
 
 
 def start(seed=0, subject="ann", K=3, restart=0):
-    return starting_point(GLM, K, restart, generator(seed, subject, K, restart))
+    return starting_point(GLM, np.ones(3), K, restart, generator(seed, subject, K, restart))
 
 
 @given(
@@ -50,3 +50,16 @@ def test_states_of_a_start_differ():
 def test_starts_lie_around_the_glm():
     weights = np.stack([start(restart=r).emission_weights[:, 0] for r in range(200)])
     np.testing.assert_allclose(weights.mean((0, 1)), GLM[0], atol=0.15)
+
+
+def test_units_are_powers_of_ten_and_ordinary_regressors_have_none():
+    rng = np.random.default_rng(0)
+    columns = [rng.normal(size=400), np.ones(400), (np.arange(400) % 50 == 0) * 1.0]
+    X = np.stack([*columns, 1e8 * columns[0], 1e-8 * columns[0], np.zeros(400)])
+    counted = (rng.random(400) < 0.9).astype(float)
+    expected = [1, 1, 1, 1e8, 1e-8, 1]
+    np.testing.assert_allclose(units(X, counted), expected, rtol=1e-12)
+    # What stands where no choice counts says nothing, and lanes may be cut into blocks.
+    X[:, counted == 0] = 1e30
+    blocks = X.reshape(6, 1, 4, 100).transpose(2, 1, 0, 3)
+    np.testing.assert_allclose(units(blocks, counted.reshape(4, 1, 100)), expected, rtol=1e-12)
