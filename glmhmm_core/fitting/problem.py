@@ -70,15 +70,23 @@ class Problem:
         )
 
     @cached_property
+    def runs(self) -> np.ndarray:
+        """Rows that begin another session than that of the row before, int."""
+        ids = self.session_ids
+        return np.flatnonzero(np.concatenate([[len(ids) > 0], ids[1:] != ids[:-1]]))
+
+    @cached_property
     def sessions(self) -> list[str]:
         """Names of the sessions in order of first appearance."""
-        return [str(s) for s in dict.fromkeys(self.session_ids.tolist())]
+        return [str(s) for s in dict.fromkeys(self.session_ids[self.runs].tolist())]
 
     @cached_property
     def session_index(self) -> np.ndarray:
         """Index into ``sessions`` of every trial, int (T,)."""
-        place = {s: i for i, s in enumerate(dict.fromkeys(self.session_ids.tolist()))}
-        return np.array([place[s] for s in self.session_ids.tolist()], np.int64)
+        place: dict[Any, int] = {}
+        names = self.session_ids[self.runs].tolist()
+        index = np.array([place.setdefault(s, len(place)) for s in names], np.int64)
+        return np.repeat(index, np.diff(self.runs, append=len(self.session_ids)))
 
     def folds(self, num_folds: int, seed: int) -> np.ndarray:
         """Fold of each of ``sessions``, int (S,): a subject's are the same alone and pooled."""

@@ -94,7 +94,8 @@ class Job:
         training = Training(data, model, self.settings, self.subject, self.fold)
         if self.fold is not None:
             tell({"event": "cv_fold_start", "subject": self.subject, "fold": self.fold})
-        glm = training.glm()
+        drawn = self.settings.n_restarts or set(num_states) - {*self.population, *self.warm_starts}
+        glm = training.glm() if drawn else np.empty(0)
         # Each job begins with another model, so that programs are compiled side by side.
         turn = 0 if self.fold is None else (self.fold + 1) % len(num_states)
         results: dict[int, Candidates[Any]] = {}

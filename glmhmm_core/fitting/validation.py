@@ -101,7 +101,9 @@ def check_problem(problem: Problem, specification: Specification, where: str) ->
         refuse(f"lengths differ: {lengths}", "Give one row per trial in each.")
     if problem.session_ids.ndim != 1:
         refuse(f"session_ids have shape {problem.session_ids.shape}", "Give one name per trial.")
-    nameless = [row for row, s in enumerate(problem.session_ids.tolist()) if s is None or s != s]
+    begins = problem.runs  # a name that is none begins a run of its own
+    begun = zip(begins.tolist(), problem.session_ids[begins].tolist(), strict=True)
+    nameless = [row for row, s in begun if s is None or s != s]
     if nameless:
         refuse(f"the session of row {nameless[0]} has no name", "Name the session of every trial.")
     if problem.num_classes < 2:
