@@ -10,7 +10,7 @@ quasi-Newton metric is dropped, and the EM step is shortened until it gains.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,25 +30,62 @@ GRADIENT_TOLERANCE = 1e-6
 ROUNDING = 1e-13
 
 
-class Begun(NamedTuple):
-    """What a climb that was interrupted has gained so far.
+class Point(NamedTuple):
+    """An accepted iterate: arrays of JAX within a climb, of NumPy between two.
 
     Attributes
     ----------
-    inverse : float64 (P, P)
-        BFGS approximation of the inverse Hessian; zeros while EM's steps were being taken.
-    iterations : int ()
-        E-steps after the first.
+    theta : float64 (P,)
+        Coordinates, as :mod:`~glmhmm_core.engine.coordinates` packs them.
+    objective : float64 ()
+    gradient, em_step : float64 (P,)
+        Of the objective, and EM's step.
+    metric : float64 (P, P)
+        Inverse complete-data information.
     """
 
-    inverse: Array
-    iterations: Array
+    theta: Any
+    objective: Any
+    gradient: Any
+    em_step: Any
+    metric: Any
+
+
+class Begun(NamedTuple):
+    """A climb between two E-steps: all it takes to go on as if it had not been interrupted.
+
+    Attributes
+    ----------
+    point
+        Where it stands.
+    inverse : float64 (P, P)
+        BFGS approximation of the inverse Hessian.
+    step : float64 (P,)
+        To be tried next.
+    quasi : bool ()
+        Whether ``step`` is a quasi-Newton step.
+    damping : float64 ()
+        Of the EM step.
+    iterations : int ()
+        E-steps after the first; -1 before that.
+    """
+
+    point: Point
+    inverse: Any
+    step: Any
+    quasi: Any
+    damping: Any
+    iterations: Any
 
 
 def anew(start: Parameters) -> Begun:
-    """Nothing gained yet."""
-    size = jax.eval_shape(pack, start).size
-    return Begun(np.zeros((size, size)), np.asarray(0))
+    """Nothing gained yet: the first E-step is a step of zero from a point below all others."""
+    k = len(start.initial_probs)
+    regressors = 0 if start.transition_weights is None else np.shape(start.transition_weights)[2]
+    size = k + k * (k - 1) * (1 + regressors) + np.size(start.emission_weights)
+    zeros, square = np.zeros(size), np.zeros((size, size))
+    point = Point(zeros, np.asarray(-np.inf), zeros, zeros, square)
+    return Begun(point, square, zeros, np.asarray(False), np.asarray(1.0), np.asarray(-1))
 
 
 class Fit(NamedTuple):
@@ -78,23 +115,8 @@ class Fit(NamedTuple):
         return self.begun.iterations
 
 
-class _Point(NamedTuple):
-    """An accepted iterate: coordinates, objective, gradient, EM's step, and its metric."""
-
-    theta: jax.Array  # (P,)
-    objective: jax.Array
-    gradient: jax.Array  # (P,)
-    em_step: jax.Array  # (P,)
-    metric: jax.Array  # (P, P), inverse complete-data information
-
-
 class _State(NamedTuple):
-    point: _Point
-    inverse: jax.Array  # (P, P), BFGS approximation of the inverse Hessian
-    step: jax.Array  # (P,), to be tried next
-    quasi: jax.Array  # bool, whether ``step`` is a quasi-Newton step
-    damping: jax.Array  # of the EM step
-    iteration: jax.Array
+    begun: Begun
     converged: jax.Array
     stuck: jax.Array
     trace: jax.Array
@@ -132,7 +154,7 @@ def maximize(
         The climb ends when an accepted step gains less than ``tol`` of the objective and EM's
         next step is shorter than ``gradient_tol`` complete-data standard deviations.
     begun
-        With the parameters of an earlier climb, goes on where it ended; one E-step is repeated.
+        Of an earlier climb with other tolerances: goes on where that ended.
     max_iters
         E-steps after which it is given up, those of the earlier climb among them.
     """
@@ -152,66 +174,55 @@ def _maximize(
     *,
     max_iters: int,
 ) -> Fit:
-    def evaluate(theta: jax.Array) -> _Point:
+    def evaluate(theta: jax.Array) -> Point:
         params = unpack(theta, start)
         e = expect(params, data, prior, free)
-        return _Point(theta, e.objective, *directions(params, e))
+        return Point(theta, e.objective, *directions(params, e))
 
     def proceed(s: _State) -> jax.Array:
-        return ~s.converged & ~s.stuck & (s.iteration < max_iters)
+        return ~s.converged & ~s.stuck & (s.begun.iterations < max_iters)
 
     def iterate(s: _State) -> _State:
-        new = evaluate(s.point.theta + s.step)
-        rounding = ROUNDING * jnp.abs(s.point.objective)
-        accepted = new.objective >= s.point.objective - rounding  # False for NaN too
-        point = jax.tree.map(lambda n, o: jnp.where(accepted, n, o), new, s.point)
-        gain = jnp.where(accepted, new.objective - s.point.objective, jnp.inf)
+        before = s.begun.point
+        new = evaluate(before.theta + s.begun.step)
+        rounding = ROUNDING * jnp.abs(before.objective)
+        accepted = new.objective >= before.objective - rounding  # False for NaN too
+        point = jax.tree.map(lambda n, o: jnp.where(accepted, n, o), new, before)
+        gain = jnp.where(accepted, new.objective - before.objective, jnp.inf)
         # Relative to one nat at least: choices without doubt have a log-likelihood of 0.
         relative = gain / jnp.maximum(jnp.abs(point.objective), 1.0)
 
-        close = accepted & (s.quasi | (relative < TAKE_OVER))
-        updated = _bfgs(s.inverse, s.step, s.point.gradient - new.gradient)
-        inverse = jnp.where(accepted & s.quasi, updated, point.metric)
+        close = accepted & (s.begun.quasi | (relative < TAKE_OVER))
+        updated = _bfgs(s.begun.inverse, s.begun.step, before.gradient - new.gradient)
+        inverse = jnp.where(accepted & s.begun.quasi, updated, point.metric)
         newton = inverse @ point.gradient
         longest = LONGEST_STEP * jnp.maximum(1.0, jnp.sqrt(jnp.diagonal(point.metric)))
         newton = newton / jnp.maximum(1.0, (jnp.abs(newton) / longest).max())
         quasi = close & (newton @ point.gradient > 0)
 
         # The EM step is halved only after it failed itself, not after a quasi-Newton step did.
-        damping = jnp.where(accepted | s.quasi, 1.0, s.damping / 2)
+        damping = jnp.where(accepted | s.begun.quasi, 1.0, s.begun.damping / 2)
         short = point.gradient @ point.metric @ point.gradient < gradient_tol**2
-        iteration = s.iteration + 1
+        step = jnp.where(quasi, newton, damping * point.em_step)
+        iteration = s.begun.iterations + 1
         return _State(
-            point=point,
-            inverse=inverse,
-            step=jnp.where(quasi, newton, damping * point.em_step),
-            quasi=quasi,
-            damping=damping,
-            iteration=iteration,
+            Begun(point, inverse, step, quasi, damping, iteration),
             converged=short & (relative < tol),
             stuck=damping < 1e-6,
             trace=s.trace.at[iteration].set(point.objective),
         )
 
-    # The first iteration evaluates the start itself: a step of zero from a point below all others.
-    # A quasi-Newton step of zero leaves the inverse Hessian of an earlier climb as it is.
-    theta = pack(start)
-    zeros, square = jnp.zeros_like(theta), jnp.zeros((theta.size, theta.size))
+    fresh = jnp.asarray(begun.iterations) < 0
+    point = begun.point._replace(theta=jnp.where(fresh, pack(start), begun.point.theta))
     state = _State(
-        point=_Point(theta, jnp.asarray(-jnp.inf), zeros, zeros, square),
-        inverse=jnp.asarray(begun.inverse),
-        step=zeros,
-        quasi=(jnp.asarray(begun.inverse) != 0).any(),
-        damping=jnp.asarray(1.0),
-        iteration=jnp.asarray(begun.iterations) - 1,
+        jax.tree.map(jnp.asarray, begun._replace(point=point)),
         converged=jnp.asarray(False),
         stuck=jnp.asarray(False),
         trace=jnp.full(max_iters + 1, jnp.nan),
     )
     end = jax.lax.while_loop(proceed, iterate, state)
-    inverse = jnp.where(end.quasi, end.inverse, 0.0)
-    begun = Begun(inverse, end.iteration)
-    return Fit(unpack(end.point.theta, start), end.trace, begun, end.converged)
+    theta = end.begun.point.theta
+    return Fit(unpack(theta, start), end.trace, end.begun, end.converged)
 
 
 @partial(jax.jit, static_argnames="max_iters")

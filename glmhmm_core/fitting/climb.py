@@ -1,8 +1,7 @@
-"""Climb from every starting point of one model on one set of training sessions."""
+"""Climbs of one model on one set of training sessions, and how they go on."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import itemgetter
 from typing import Any
@@ -23,20 +22,7 @@ from glmhmm_core.engine.expectation import Data
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.fitting.settings import FitSettings
 from glmhmm_core.fitting.specification import Specification
-from glmhmm_core.fitting.starts import generator, starting_point, units
-
-#: In cross-validation restarts race: after climbing until an iteration gains less than so much,
-#: relatively, only this share of them goes on. Of 24 models with 20 restarts each (simulated mice,
-#: K = 2..5) 22 kept their best optimum; two of K = 5 lost .6 and 1 nat.
-RACE = ((1e-4, 1 / 2), (1e-5, 1 / 6))
-#: In a fit to all sessions they climb on to this gain, the best share of them to the tolerances;
-#: of the others those that could still reach the best if they gained twice what these did.
-#: All 24 models kept their best optimum.
-ROUGH_TOL, FINALISTS, HOPE = 1e-6, 1 / 4, 2.0
-#: Nats below the best within which a restart always goes on.
-NEAR = 0.01
-#: So many go on at least; and so few are not worth a race.
-FEWEST, TOO_FEW = 2, 4
+from glmhmm_core.fitting.starts import units
 
 #: Bytes that the climbs of one model may take together on an accelerator.
 MEMORY_BUDGET = 8 * 1024**3
@@ -75,6 +61,11 @@ class Climb:
     def of(cls, start: Parameters) -> "Climb":
         """A climb that has yet to begin."""
         return cls(start, np.array([-np.inf]), anew(start), False)
+
+    def ending_at(self, top: "Climb") -> "Climb":
+        """The same climb, whose last step leads to the end of another."""
+        trace = np.append(self.trace, top.objective)
+        return Climb(top.params, trace, top.begun, top.converged)
 
     @property
     def objective(self) -> float:
@@ -181,83 +172,9 @@ def _climb_together(
 
 
 def _result(before: Climb, fit: Fit) -> Climb:
-    done = before.iterations
+    done = int(before.begun.iterations) + 1
     trace = np.concatenate([before.trace[:done], fit.trace[done : int(fit.iterations) + 1]])
     return Climb(fit.params, trace, fit.begun, bool(fit.converged))
-
-
-def climb_all(
-    training: Training,
-    num_states: int,
-    glm: np.ndarray,
-    given: Sequence[Parameters],
-    run: Map,
-    tell: ProgressCallback,
-) -> list[Climb]:
-    """Climb from every starting point of a model; those that were given come first.
-
-    Restarts that have fallen behind are left where they stand, not converged; a start that was
-    given never is. In a fit to all sessions all others go on that could have reached the best
-    optimum, so that their agreement can be judged; a fold needs its best optimum alone.
-    """
-    settings, fold = training.settings, training.fold
-    phase = "full_data" if fold is None else "cross_validation"
-    about = {"fit_phase": phase, "subject": training.subject, "num_states": num_states}
-    about |= {} if fold is None else {"fold": fold}
-    # With one state the objective is concave: any start leads to the one optimum.
-    starts = 1 if num_states == 1 else settings.n_restarts + len(given)
-
-    def start_of(restart: int) -> Climb:
-        tell({"event": "restart_start", "restart": restart, **about})
-        if restart < len(given):
-            start = given[restart]
-        else:
-            drawn = restart - len(given)
-            rng = generator(settings.seed, training.subject, num_states, drawn)
-            start = starting_point(glm, training.units, num_states, drawn, rng)
-        return Climb.of(training.specification.start(start))
-
-    climbs = [start_of(restart) for restart in range(starts)]
-
-    def go_on(restarts: Sequence[int], tol: float, gradient_tol: float) -> None:
-        ends = training.climb([climbs[r] for r in restarts], tol, gradient_tol, run)
-        for restart, end in zip(restarts, ends, strict=True):
-            climbs[restart] = end
-
-    def ahead(restarts: Sequence[int], share: float) -> list[int]:
-        ranked = sorted(restarts, key=lambda r: -climbs[r].objective)
-        number = max(FEWEST, math.ceil(share * starts))
-        return sorted({*ranked[:number], *range(min(len(given), starts))})
-
-    tols = (settings.tol, GRADIENT_TOLERANCE)
-    finalists = list(range(starts))
-    if starts > TOO_FEW and fold is not None:
-        for tol, share in RACE:
-            go_on(finalists, tol, np.inf)
-            finalists = ahead(finalists, share)
-    if starts > TOO_FEW and fold is None:
-        go_on(finalists, ROUGH_TOL, np.inf)
-        finalists = ahead(finalists, FINALISTS)
-    before = [climb.objective for climb in climbs]
-    go_on(finalists, *tols)
-    if fold is None:
-        most = max(climbs[r].objective - before[r] for r in finalists)
-        needed = climbs[best(climbs)].objective - max(HOPE * most, NEAR)
-        hopeful = [r for r in range(starts) if r not in finalists and before[r] >= needed]
-        go_on(hopeful, *tols)
-        finalists += hopeful
-    for restart, climb in enumerate(climbs):
-        if restart not in finalists:
-            climbs[restart] = replace(climb, converged=False)
-        tell(
-            {
-                "event": "restart_complete",
-                "restart": restart,
-                "log_prob": climb.objective,
-                **about,
-            }
-        )
-    return climbs
 
 
 def best(climbs: Sequence[Climb], first: int = 0) -> int:

@@ -11,10 +11,11 @@ import numpy as np
 
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
-from glmhmm_core.fitting.climb import Map, ProgressCallback, Training, best, climb_all
+from glmhmm_core.fitting.climb import Map, ProgressCallback, Training, best
 from glmhmm_core.fitting.fingerprint import sources_hash
 from glmhmm_core.fitting.folds import Splits, split_sessions
 from glmhmm_core.fitting.problem import Problem
+from glmhmm_core.fitting.race import climb_all
 from glmhmm_core.fitting.refit import problem_of
 from glmhmm_core.fitting.result import CVFoldResult, Excluded, FitResult, SubjectFits
 from glmhmm_core.fitting.subject import score_fold

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from glmhmm_core.engine.parameters import Parameters
-from glmhmm_core.fitting.climb import Climb, Training, best, climb_all
+from glmhmm_core.fitting.climb import Climb, Training, best
 from glmhmm_core.fitting.problem import Problem
+from glmhmm_core.fitting.race import climb_all
 from glmhmm_core.fitting.result import FitResult
 
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
-from glmhmm_core.fitting.climb import Climb, Map, ProgressCallback, Training, best, climb_all
+from glmhmm_core.fitting.climb import Climb, Map, ProgressCallback, Training, best
 from glmhmm_core.fitting.optimum import choose_optimum
 from glmhmm_core.fitting.problem import Problem
+from glmhmm_core.fitting.race import climb_all
 from glmhmm_core.fitting.remarks import data_remarks, fit_remarks
 from glmhmm_core.fitting.result import CVFoldResult, FitResult
 from glmhmm_core.fitting.settings import FitSettings
