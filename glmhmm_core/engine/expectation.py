@@ -57,8 +57,10 @@ def prepare(lanes: Lanes) -> Data:
 
     # With NumPy: what JAX does outside of a compiled program takes milliseconds each time.
     fields = {name: np.asarray(field) for name, field in lanes._asdict().items()}
-    a, b = np.triu_indices(lanes.X.shape[1])
-    products = fields["X"][:, a] * fields["X"][:, b]
+    X, pairs = fields["X"], np.transpose(np.triu_indices(lanes.X.shape[1]))
+    products = np.empty((len(X), len(pairs), number))
+    for i, (a, b) in enumerate(pairs):
+        np.multiply(X[:, a], X[:, b], out=products[:, i])
     named = {name: cut(field, name == "reset") for name, field in fields.items()}
     return Data(Lanes(**named), cut(products))
 
