@@ -9,9 +9,9 @@ from core.fitting.fitted import RESTARTS, design_of, driven
 from core.textbook_em import Priors, log_prior
 
 from glmhmm_core.fitting import Excluded, FitSettings, fit_subjects, prospective
-from glmhmm_core.fitting.climb import climb_all
 from glmhmm_core.fitting.fingerprint import fingerprint
 from glmhmm_core.fitting.prospective import score_prospectively
+from glmhmm_core.fitting.race import climb_all
 from glmhmm_core.fitting.settings import FrozenWeight
 from glmhmm_core.fitting.specification import LEAST, Specification
 
