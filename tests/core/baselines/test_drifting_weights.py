@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 from walk_oracle import filter_and_smooth
 
 from glmhmm_core.baselines.drift import drift_at, fit_drifting_weights
@@ -55,6 +56,25 @@ def test_filter_and_smoother_are_those_written_out(C, baseline):
     assert ll == pytest.approx(wanted[0], abs=1e-4)
     np.testing.assert_allclose(params.weights, wanted[2], atol=1e-4)
     np.testing.assert_allclose(params.weights_sd, wanted[3], atol=1e-4)
+
+
+def test_a_choice_that_a_wide_prior_makes_look_impossible_costs_what_it_should():
+    """Beside the exact sum over a grid of one weight that hardly drifts."""
+    rng = np.random.default_rng(0)
+    x = rng.choice([-2.0, -0.5, 0.5, 2.0], 60)
+    y = (rng.random(60) < 1 / (1 + np.exp(-1.5 * x))).astype(np.int64)
+    # A right choice of weak evidence leaves much open; then the strongest is judged both ways.
+    x[:5], y[:5] = (0.5, 2.0, 2.0, 2.0, 2.0), (1, 0, 1, 0, 1)
+    weight = np.linspace(-60, 60, 20001)
+    spin = np.where(y == 1, 1.0, -1.0)
+    likelihood = -np.logaddexp(0, -spin[:, None] * x[:, None] * weight).sum(0)
+    exact = logsumexp(likelihood - 0.5 * (weight / 10) ** 2) - logsumexp(-0.5 * (weight / 10) ** 2)
+    still = {"step_sizes": np.full(1, 1e-6), "session_step_sizes": np.full(1, 1e-6)}
+    params, found = drift_at(y, x[:, None], np.zeros(60), num_classes=2, prior_scale=10.0, **still)
+    assert found == pytest.approx(exact, abs=5.0)  # measured 3.3; 92 without softened logits
+    posterior = np.exp(likelihood - 0.5 * (weight / 10) ** 2 - likelihood.max())
+    mean = (posterior * weight).sum() / posterior.sum()
+    assert params.weights[-1, 0, 0] == pytest.approx(mean, abs=2 * params.weights_sd[-1, 0, 0])
 
 
 def test_learned_steps_are_a_maximum_and_predictions_add_up(fitted):
@@ -208,23 +228,29 @@ def test_trajectories_of_a_real_rat_are_those_of_psytrack():
     )  # fmt: skip
     rows = stored["rows"]
     off = (params.weights[rows, 0] - stored["weights"]) / stored["sd"]
-    assert np.sqrt((off**2).mean(0)).max() < 0.25  # measured .10, .06 and .12
+    assert np.sqrt((off**2).mean(0)).max() < 0.25  # measured .02, .05 and .01
     np.testing.assert_allclose(params.weights_sd[rows, 0] / stored["sd"], 1.0, atol=0.08)
-    assert evidence == pytest.approx(float(stored["log_evidence"]), abs=5.0)  # measured 1.8
+    assert evidence == pytest.approx(float(stored["log_evidence"]), abs=5.0)  # measured 4.1
 
 
 @pytest.mark.slow
-def test_with_steps_of_its_own_the_rat_is_predicted_better_than_by_a_glm():
+def test_how_wide_the_first_trials_prior_is_hardly_matters_to_the_rats_held_out_choices():
+    """What the first trials cost under a wide one is not gained or lost with the sessions held out.
+
+    Measured .0009 bits per trial; .0145 where the filter takes uncertain logits for known ones.
+    """
     pytest.importorskip("psytrack", reason="the rat comes with psytrack, an extra")
     from make_psytrack_reference import rat
 
     y, X, days = (a[:2000] for a in rat())
-    given = {"num_classes": 2, "prior_scale": 16.0, "cv_folds": 3}
-    drift = fit_drifting_weights(y, X, days, n_starts=1, **given)
-    glm = fit_lapse_glm(y, X, days, lapse="none", **given)
-    assert drift.converged
-    assert all(fold.converged for fold in drift.cv_metrics)
-    assert drift.heldout_bits_per_trial > glm.heldout_bits_per_trial + 0.01  # measured .0153
+    wide, narrow = (
+        fit_drifting_weights(y, X, days, n_starts=1, num_classes=2, prior_scale=scale, cv_folds=3)
+        for scale in (16.0, 2.0)
+    )
+    for drift in (wide, narrow):
+        assert drift.converged
+        assert all(fold.converged for fold in drift.cv_metrics)
+    assert wide.heldout_bits_per_trial == pytest.approx(narrow.heldout_bits_per_trial, abs=0.004)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,10 @@ def filter_and_smooth(y, X, session_ids, steps, session_steps, scale, num_classe
             new = session_ids[t] != session_ids[t - 1]
             cov = cov + np.diag(np.tile((session_steps if new else steps) ** 2, rows))
         predicted.append((mean, cov))
-        odds = np.exp(np.insert(mean.reshape(rows, M) @ x, baseline, 0.0))
+        # Logits softened by their variance.
+        variance = [x @ cov[r * M : (r + 1) * M, r * M : (r + 1) * M] @ x for r in range(rows)]
+        logits = mean.reshape(rows, M) @ x / np.sqrt(1 + np.pi / 8 * np.array(variance))
+        odds = np.exp(np.insert(logits, baseline, 0.0))
         p = odds / odds.sum()
         probs.append(p)
         if choice >= 0:
