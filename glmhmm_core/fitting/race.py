@@ -135,27 +135,40 @@ class _Race:
         self.go_on(going, ROUGH_TOL)
         alone = leaders + self.on_their_own(going, leaders)
 
-        # A leader counts for all that wait for it.
-        ends = [self.leader.get(r, r) for r in self.everyone]
-        ends.sort(key=lambda r: -self.climbs[r].objective)
-        finalists = set(ends[: max(FEWEST, math.ceil(FINALISTS * len(ends)))])
+        # The best of them climbs to its end first: now others may be seen to come there too. A
+        # leader counts for all that wait for it.
+        top = best(self.climbs)
         before = {r: self.climbs[r].objective for r in alone}
-        self.finish(finalists | {*self.ahead(alone, FEWEST)})
+        self.finish([top])
+        alone = [top, *self.on_their_own(alone, [top])]
+        ends = [self.end_of(r) for r in self.everyone]
+        ends.sort(key=lambda r: -self.climbs[r].objective)
+        finalists = ends[: max(FEWEST, math.ceil(FINALISTS * len(ends)))]
+        self.finish([*finalists, *self.ahead(alone, FEWEST)])
         most = max(self.climbs[r].objective - before[r] for r in self.finished)
         needed = self.climbs[best(self.climbs)].objective - max(HOPE * most, NEAR)
         self.finish(r for r in alone if before[r] >= needed)
-        for restart, leader in self.leader.items():
-            if leader in self.finished:
-                self.climbs[restart] = self.climbs[restart].ending_at(self.climbs[leader])
+        for restart in self.leader:
+            if (end := self.end_of(restart)) in self.finished:
+                self.climbs[restart] = self.climbs[restart].ending_at(self.climbs[end])
                 self.finished.add(restart)
 
+    def end_of(self, restart: int) -> int:
+        """Which restart's end this one comes to: its own, or that of the last it waits for."""
+        while restart in self.leader:
+            restart = self.leader[restart]
+        return restart
+
     def on_their_own(self, restarts: Iterable[int], leaders: Sequence[int]) -> list[int]:
-        """Those that are neither leaders nor seen to come to the end of one: they wait for it."""
+        """Those that are neither leaders nor seen to come to the end of one: they wait for it.
+
+        A start that was given waits for none: its states keep their order.
+        """
         left = []
+        ahead = [self.climbs[r] for r in leaders]
         for restart in sorted(set(restarts) - {*leaders}):
-            leader = whose_end(
-                self.climbs[restart], [self.climbs[r] for r in leaders], self.training
-            )
+            mine = restart in self.given
+            leader = None if mine else whose_end(self.climbs[restart], ahead, self.training)
             if leader is None:
                 left.append(restart)
             else:

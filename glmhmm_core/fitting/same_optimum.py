@@ -16,10 +16,11 @@ from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.engine.transitions import others
 from glmhmm_core.fitting.climb import Climb, Training
 
-#: Nats below another climb from which one may be seen to come to its end.
-REACH = 2.0
-#: How far the gain may be off from half of what the slope promises, relatively.
-QUADRATIC = 0.1
+#: Nats below another climb from which one may be seen to come to its end, and how far the gain may
+#: be off from half of what the slope promises, relatively. Of 80 restarts of two simulated mice
+#: (K = 3, 5) none is then seen to come to an end that is not its own; the nearest to that was 2.06
+#: nats below and off by .06.
+REACH, QUADRATIC = 1.5, 0.05
 
 
 def whose_end(climb: Climb, ahead: Sequence[Climb], training: Training) -> int | None:

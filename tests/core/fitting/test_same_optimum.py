@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from core.engine.climbs import TWO, trials_of
+from core.engine.climbs import MAX_ITERS, TWO, trials_of
 from core.fitting.fitted import NAMES, fit
 from core.oracles import draw_params
 
@@ -14,8 +14,11 @@ from glmhmm_core.engine.em import Point, anew
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.engine.transitions import others
 from glmhmm_core.fitting import same_optimum
-from glmhmm_core.fitting.climb import Climb
+from glmhmm_core.fitting.climb import Climb, Training
+from glmhmm_core.fitting.problem import Problem
+from glmhmm_core.fitting.race import climb_all
 from glmhmm_core.fitting.same_optimum import REACH, leads_to, order_of, reordered, whose_end
+from glmhmm_core.fitting.settings import FitSettings
 from glmhmm_core.fitting.specification import Specification
 
 PLENTY = 10
@@ -100,6 +103,20 @@ def test_states_with_weights_of_their_own_are_not_exchanged():
         model = replace(plain, frozen_emissions=frozen)
         training = SimpleNamespace(specification=model, units=np.ones(2))
         assert whose_end(climbs[0], climbs[1:], training) == end
+
+
+def test_a_start_that_was_given_keeps_the_order_of_its_states():
+    trials = trials_of(TWO)
+    problem = Problem(trials.X, trials.U, trials.y, trials.mask, trials.session_ids, 2, 0)
+    settings = FitSettings(n_restarts=PLENTY, max_iters=MAX_ITERS)
+    model = Specification(2, NAMES, np.full(2, 2.0))
+    training = Training(problem.data(), model, settings, "", None)
+    optimum = fit(trials).fitted_params
+    for order in ([0, 1], [1, 0]):
+        given = permuted(optimum, np.array(order))
+        start = given._replace(emission_weights=given.emission_weights + 0.3)
+        first, *_ = climb_all(training, 2, training.glm(), [start], map, lambda _: None)
+        np.testing.assert_allclose(first.params.emission_weights, given.emission_weights, atol=1e-4)
 
 
 def test_those_that_wait_end_where_they_would_have_climbed_to(monkeypatch):
