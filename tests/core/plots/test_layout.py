@@ -134,8 +134,7 @@ def test_models_side_by_side(size, trouble):
     uncrowded(cohort_comparison_figure(table, NAME))
 
 
-@pytest.mark.parametrize("size", [1, 40, 400])
-@pytest.mark.parametrize("checked", [False, True])
+@pytest.mark.parametrize(("size", "checked"), [(1, True), (400, True), (40, False)])
 def test_sessions_of_kinds(size, checked):
     checks = textbook().checks(3) if checked else None
     uncrowded(session_kinds(kinds_of_sessions(size, LONG), checks))
