@@ -1,6 +1,7 @@
 """Starting every subject from the population's fit: nested folds, and whose optimum is taken."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from core.fitting.fitted import RESTARTS, design_of
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting import FitSettings, fit_population, fit_subjects
 from glmhmm_core.fitting.fingerprint import fingerprint
-from glmhmm_core.fitting.optimum import choose_optimum
+from glmhmm_core.fitting.optimum import choose_optimum, heldout_gain
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.settings import FrozenWeight
+from glmhmm_core.fitting.subject import Start, jobs_of
 
 SETTINGS = FitSettings(n_restarts=RESTARTS, max_iters=MAX_ITERS, cv_folds=2)
 DESIGNS = {name: design_of(trials_of(TWO, 2 * i), name) for i, name in enumerate("ab")}
@@ -39,6 +41,37 @@ def test_what_a_subject_holds_out_its_population_has_not_seen(population, fits):
             assert held_out
             assert held_out <= set(shared.test_session_ids)
             assert not held_out & set(shared.training_session_ids)
+
+
+def test_every_fold_begins_where_nobody_saw_its_sessions(population, fits):
+    """From the population's and the earlier fit without them, not from those to all sessions."""
+    shared, before = population[2], fits["a"][2]
+    full, *folds = jobs_of(
+        Problem.of_design(DESIGNS["a"]),
+        {2: before.specification},
+        SETTINGS,
+        "a",
+        {2: Start(before.fitted_params, before.cv_metrics)},
+        [shared],
+    )
+    assert full.population[2] is shared.fitted_params
+    assert full.warm_starts[2] is before.fitted_params
+    for i, job in enumerate(folds):
+        assert job.population[2] is shared.cv_metrics[i].fitted_params
+        assert job.warm_starts[2] is before.cv_metrics[i].fitted_params
+
+
+def test_gains_of_folds_are_weighted_by_their_trials():
+    def folds(*bits):
+        return [
+            SimpleNamespace(test_bits_per_trial=b, test_trial_count=n)
+            for b, n in zip(bits, (10, 30, 0), strict=True)
+        ]
+
+    gain, error = heldout_gain(folds(0.5, 0.3, 9.0), folds(0.2, 0.2, 0.0))
+    assert gain == pytest.approx((10 * 0.3 + 30 * 0.1) / 40)
+    assert error == pytest.approx(np.std([0.3, 0.1], ddof=1) / np.sqrt(2))
+    assert heldout_gain(folds(0.5, 0.3, 9.0)[1:], folds(0.2, 0.2, 0.0)[1:]) == (None, None)
 
 
 def test_pooled_choices_are_those_of_all_subjects(population):
