@@ -18,9 +18,8 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from glmhmm_assets.definitions import build_defs
-from glmhmm_assets.defs.hierarchy import NAME as HIERARCHY
+from glmhmm_assets.defs.population import HIERARCHY, is_due
 from glmhmm_assets.defs.population import NAME as POPULATION
-from glmhmm_assets.defs.population import is_due
 from glmhmm_assets.following import follow
 from glmhmm_assets.interrupting import execute
 from glmhmm_assets.launcher import BY_HAND_TAG, by_hand_lock

@@ -11,6 +11,7 @@ import dagster as dg
 
 from glmhmm_assets.compilation_cache import use_compilation_cache
 from glmhmm_assets.defs.cohort import when_parents_change
+from glmhmm_assets.defs.population import HIERARCHY as NAME
 from glmhmm_assets.defs.population import NAME as POPULATION
 from glmhmm_assets.defs.population import stored_population
 from glmhmm_assets.defs.tables import roles_of
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from glmhmm_core.fitting.result import Excluded, SubjectFits
 
 ROOMS = ("engine", "fitting")
-#: The assets: the population's version, and its subjects' fits.
-NAME, SHRUNKEN = "hierarchical_fit", "shrunken_fits"
+#: The asset of its subjects' fits.
+SHRUNKEN = "shrunken_fits"
 LENIENT = {"allow_missing_partitions": True}
 
 

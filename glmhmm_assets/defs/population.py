@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ROOMS = ("design", "engine", "fitting")
 #: The asset, and what it is called among the fits.
 NAME = "population_fit"
+#: The hierarchical fit, which is made with every version.
+HIERARCHY = "hierarchical_fit"
 
 
 def build_population_fit(study: Study) -> dg.AssetsDefinition:
@@ -55,9 +57,17 @@ def build_population_fit(study: Study) -> dg.AssetsDefinition:
 
 
 def is_due(study: Study, instance: dg.DagsterInstance, subjects: int) -> bool:
-    """Whether no version is there that fits the study's settings and number of subjects."""
-    event = instance.get_latest_materialization_event(dg.AssetKey([study.name, NAME]))
+    """Whether no version is there that fits the study's settings and number of subjects.
+
+    One whose hierarchical fit was never made, since a run was killed before it, is none.
+    """
+    event, beside = (
+        instance.get_latest_materialization_event(dg.AssetKey([study.name, name]))
+        for name in (NAME, HIERARCHY)
+    )
     if event is None or event.asset_materialization is None:
+        return True
+    if study.hierarchy.enabled and (beside is None or beside.timestamp < event.timestamp):
         return True
     told = event.asset_materialization.metadata
     if "settings" not in told or told["settings"].value != study.model_digest():

@@ -5,12 +5,23 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from glmhmm_assets.defs.population import NAME, build_population_fit, is_due, stored_population
+from glmhmm_assets.defs.population import (
+    HIERARCHY,
+    NAME,
+    build_population_fit,
+    is_due,
+    stored_population,
+)
 from glmhmm_assets.io_managers import build_io_managers
 from glmhmm_core.fitting.result import Excluded
 
-KEY = dg.AssetKey(["tiny", NAME])
 FEATURES = ("cleaned_sessions", "cleaning_report", "design_tensors")
+
+
+def report(home, name, **facts):
+    """Say that an asset was made."""
+    key = dg.AssetKey(["tiny", name])
+    home.instance.report_runless_asset_event(dg.AssetMaterialization(key, metadata=facts))
 
 
 def make_population(home):
@@ -67,6 +78,8 @@ def test_subjects_start_from_the_version_that_is_there(home):
 def test_a_version_is_due_when_none_serves(home):
     assert is_due(home.study, home.instance, 2)
     make_population(home)
+    assert is_due(home.study, home.instance, 3)  # killed before the hierarchical fit was made
+    report(home, HIERARCHY)
     assert not is_due(home.study, home.instance, 3)
     home.edit("n_restarts = 2", "n_restarts = 3")
     assert is_due(home.study, home.instance, 2)
@@ -84,6 +97,7 @@ def test_one_subject_has_no_population_until_a_second_comes(make_home):
     home.add("a")
     home.run(assets=FEATURES)
     make_population(home)
+    report(home, HIERARCHY)
     manager = build_io_managers(home.folder)["fits"]
     assert isinstance(manager.read(home.folder / "storage/tiny/population_fit.npz"), Excluded)
     assert stored_population(home.study, ()) is None
@@ -101,8 +115,8 @@ def test_the_sensor_asks_for_a_version_only_when_one_is_due(make_home):
         return {key.path[-1] for key in request.asset_selection}
 
     assert {NAME, "subject_fits"} <= asked_for()
-    home.instance.report_runless_asset_event(
-        dg.AssetMaterialization(KEY, metadata={"settings": home.study.model_digest()})
-    )
-    assert NAME not in asked_for()
+    report(home, NAME, settings=home.study.model_digest())
+    assert {NAME, HIERARCHY} <= asked_for()
+    report(home, HIERARCHY)
+    assert not {NAME, HIERARCHY} & asked_for()
     assert "subject_fits" in asked_for()
