@@ -114,7 +114,7 @@ def test_what_a_subject_cannot_bear_is_left_out_and_noted():
     value = fit_subjects({"a": few}, [1, 2, 9], SETTINGS)["a"]
     assert sessions[29] == "s0"
     assert [f.num_states for f in value.fits] == [1, 2]
-    assert "9 states" in value.notes[0]
+    assert "K = 9 has" in value.notes[0]
     assert "2 folds for 1 sessions" in value.notes[1]
     assert value[2].cv_metrics == ()
     with pytest.raises(StopIteration):
