@@ -135,16 +135,12 @@ class _Race:
         self.go_on(going, ROUGH_TOL)
         alone = leaders + self.on_their_own(going, leaders)
 
-        # The best of them climbs to its end first: now others may be seen to come there too. A
-        # leader counts for all that wait for it.
+        # The best of them climbs to its end first: now others may be seen to come there too.
         top = best(self.climbs)
         before = {r: self.climbs[r].objective for r in alone}
         self.finish([top])
         alone = [top, *self.on_their_own(alone, [top])]
-        ends = [self.end_of(r) for r in self.everyone]
-        ends.sort(key=lambda r: -self.climbs[r].objective)
-        finalists = ends[: max(FEWEST, math.ceil(FINALISTS * len(ends)))]
-        self.finish([*finalists, *self.ahead(alone, FEWEST)])
+        self.finish(self.ahead(alone, max(FEWEST, math.ceil(FINALISTS * len(self.climbs)))))
         most = max(self.climbs[r].objective - before[r] for r in self.finished)
         needed = self.climbs[best(self.climbs)].objective - max(HOPE * most, NEAR)
         self.finish(r for r in alone if before[r] >= needed)
