@@ -33,11 +33,8 @@ LENIENT = {"allow_missing_partitions": True}
 
 def shrunken_input(study: Study) -> dict[str, dg.AssetIn]:
     """The subjects' fits as an input of an asset: of a study that has them, from who has them."""
-    return (
-        {SHRUNKEN: dg.AssetIn([study.name, SHRUNKEN], metadata=LENIENT)}
-        if (study.hierarchy.enabled)
-        else {}
-    )
+    asked = study.hierarchy.enabled
+    return {SHRUNKEN: dg.AssetIn([study.name, SHRUNKEN], metadata=LENIENT)} if asked else {}
 
 
 def build_hierarchical_fit(study: Study) -> list[dg.AssetsDefinition]:
