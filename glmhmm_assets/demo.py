@@ -77,6 +77,9 @@ def _run_side_by_side(names: Sequence[str], console: Console) -> dict[str, int]:
     with ThreadPoolExecutor(len(runs)) as threads, console.status("running both studies"):
         told = [threads.submit(tell, name, run.stdout) for name, run in runs.items() if run.stdout]
         try:
+            # Not a wait without end: the signal handler that polars sets would not end it.
+            while any(run.poll() is None for run in runs.values()):
+                time.sleep(0.1)
             for one in told:
                 one.result()
         except KeyboardInterrupt:
