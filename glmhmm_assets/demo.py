@@ -32,7 +32,7 @@ def run_demo(console: Console) -> dict[str, int]:
     Returns
     -------
     codes
-        How ``glmhmm run`` of each study ended: its exit code.
+        As of :func:`run_side_by_side`.
 
     Raises
     ------
@@ -47,14 +47,20 @@ def run_demo(console: Console) -> dict[str, int]:
         _make_sessions(study, console)
     with dg.DagsterInstance.get():  # makes its store, which two at once would trip over
         pass
-    codes = _run_side_by_side(STUDIES, console)
+    codes = run_side_by_side(STUDIES, console)
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     console.rule(f"done in {minutes} min {seconds} s")
     return codes
 
 
-def _run_side_by_side(names: Sequence[str], console: Console) -> dict[str, int]:
-    """Run studies in processes of their own, since one leaves cores idle; tell their lines."""
+def run_side_by_side(names: Sequence[str], console: Console) -> dict[str, int]:
+    """Run studies in processes of their own, since one leaves cores idle; tell their lines.
+
+    Returns
+    -------
+    codes
+        How ``glmhmm run`` of each ended: its exit code.
+    """
     command = [sys.executable, "-c", "from glmhmm_assets.cli import main; main()", "run"]
     environment = {**os.environ, "COLUMNS": str(console.width)}
 

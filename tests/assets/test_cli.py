@@ -1,5 +1,6 @@
 """The command line: what it says, what it leaves behind, and its exit codes."""
 
+import io
 import logging
 import os
 import signal
@@ -16,11 +17,13 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 from filelock import FileLock
+from rich.console import Console
 
 from glmhmm_assets import definitions
 from glmhmm_assets.cli import main
 from glmhmm_assets.defs.ingest import build_raw_sessions
 from glmhmm_assets.defs.population import build_population_fit
+from glmhmm_assets.demo import run_side_by_side
 from glmhmm_assets.launcher import by_hand_lock
 from glmhmm_assets.partitions import STUDY_TAG
 from glmhmm_assets.resources.tracker import MlflowTracker
@@ -239,6 +242,16 @@ def test_the_demo_says_what_is_missing(call, tmp_path, monkeypatch):
     code, said = call(tmp_path / "home", "demo")
     assert code == 2
     assert "psytrack, which is not installed. Run `make setup`" in said
+
+
+def test_the_demo_tells_which_study_a_line_is_of_and_how_each_ended(tmp_path, monkeypatch):
+    home = write_home(tmp_path / "home")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    console = Console(file=io.StringIO(), width=200)
+    assert run_side_by_side(["none", "tiny"], console) == {"none": 2, "tiny": 2}
+    lines = console.file.getvalue().splitlines()
+    assert sum(line.startswith("none: Cannot be used: ") for line in lines) == 1
+    assert sum(line.startswith("tiny: Cannot be used: ") for line in lines) == 1
 
 
 @pytest.fixture(scope="module")
