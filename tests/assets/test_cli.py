@@ -254,6 +254,14 @@ def test_the_demo_tells_which_study_a_line_is_of_and_how_each_ended(tmp_path, mo
     assert sum(line.startswith("tiny: Cannot be used: ") for line in lines) == 1
 
 
+def test_the_demo_names_a_study_once_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", str(write_home(tmp_path / "home")))
+    console = Console(file=io.StringIO(), width=200)
+    name = "Cannot be used"  # so that what the run prints begins with its study's name
+    assert run_side_by_side([name], console) == {name: 2}
+    assert console.file.getvalue().startswith(f"{name}: /")
+
+
 @pytest.fixture(scope="module")
 def run_home(tmp_path_factory):
     """A home whose study five subjects belong to, two of whom were run."""
