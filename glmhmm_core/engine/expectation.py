@@ -19,6 +19,7 @@ from glmhmm_core.engine.messages import (
     choice_probs,
     forward,
     likelihoods,
+    total,
 )
 from glmhmm_core.engine.odds import InitialStep, constant_step_under, initial_step
 from glmhmm_core.engine.parameters import Free, Parameters, Prior, log_prior
@@ -34,9 +35,18 @@ from glmhmm_core.engine.transitions import (
 
 
 class Data(NamedTuple):
-    """Blocks of lanes, (B, T, ..., S / B), and products of regressors, (B, T, M(M+1)/2, S / B)."""
+    """What the E-step goes through, in B blocks of lanes.
+
+    Attributes
+    ----------
+    lanes
+        Fields (B, ..., T, S / B).
+    cells, products : float64 (B, T S / B, M), (B, T S / B, M(M+1)/2)
+        Regressors of every cell of a block once more, and the products of their pairs.
+    """
 
     lanes: Lanes
+    cells: jax.Array
     products: jax.Array
 
 
@@ -49,20 +59,22 @@ def prepare(lanes: Lanes) -> Data:
     blocks = blocks_of(number) if jax.default_backend() == "cpu" else 1
     width = -(-number // blocks)
 
-    def cut(field: np.ndarray, beyond: float = 0.0) -> jax.Array:
+    def cut(field: np.ndarray, beyond: float) -> np.ndarray:
         if blocks * width > number:  # lanes without trials fill the last block
             padding = [(0, 0)] * (field.ndim - 1) + [(0, blocks * width - number)]
             field = np.pad(field, padding, constant_values=beyond)
-        return jnp.asarray(np.stack(np.split(field, blocks, -1)))
+        return np.stack(np.split(field, blocks, -1))
 
     # With NumPy: what JAX does outside of a compiled program takes milliseconds each time.
-    fields = {name: np.asarray(field) for name, field in lanes._asdict().items()}
-    X, pairs = fields["X"], np.transpose(np.triu_indices(lanes.X.shape[1]))
-    products = np.empty((len(X), len(pairs), number))
-    for i, (a, b) in enumerate(pairs):
-        np.multiply(X[:, a], X[:, b], out=products[:, i])
-    named = {name: cut(field, name == "reset") for name, field in fields.items()}
-    return Data(Lanes(**named), cut(products))
+    fields = {name: cut(np.asarray(f), name == "reset") for name, f in lanes._asdict().items()}
+    X = fields["X"]
+    a, b = np.triu_indices(X.shape[1])
+    cells = np.ascontiguousarray(X.reshape(*X.shape[:2], -1).transpose(0, 2, 1))
+    return Data(
+        Lanes(**{name: jnp.asarray(field) for name, field in fields.items()}),
+        jnp.asarray(cells),
+        jnp.asarray(cells[:, :, a] * cells[:, :, b]),
+    )
 
 
 class Expectation(NamedTuple):
@@ -96,30 +108,9 @@ class Expectation(NamedTuple):
     metric: jax.Array
 
 
-#: Time steps whose products a processor adds up at once.
-STEPS = 4
-
-
-def contract(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Sum of products over time and lanes: (T, I, S), (T, J, S) -> (I, J).
-
-    On an accelerator a matrix product; on a processor sums per lane, which stay in its cache,
-    take half of that one's time.
-    """
-    steps, rows, lanes = a.shape
-    if jax.default_backend() != "cpu":
-        flat_a = a.transpose(1, 0, 2).reshape(rows, -1)
-        flat_b = b.transpose(1, 0, 2).reshape(b.shape[1], -1)
-        return flat_a @ flat_b.T
-    together = next(n for n in (STEPS, 2, 1) if steps % n == 0)
-
-    def add(sums: jax.Array, now: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
-        for x, y in zip(*now, strict=True):
-            sums = sums + x[:, None] * y[None]
-        return sums, None
-
-    along = tuple(x.reshape(-1, together, *x.shape[1:]) for x in (a, b))
-    return jax.lax.scan(add, jnp.zeros((rows, b.shape[1], lanes)), along)[0].sum(2)
+def sums_over_cells(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Sums of products over time and lanes: (..., T, S), (TS, J) -> (..., J)."""
+    return a.reshape(*a.shape[:-2], -1) @ b
 
 
 class Sums(NamedTuple):
@@ -164,7 +155,7 @@ def expected_sums(params: Parameters, data: Data) -> Sums:
     return jax.tree.map(lambda part: part.sum(0), parts)
 
 
-def _sums(params: Parameters, lanes: Lanes, products: jax.Array) -> Sums:
+def _sums(params: Parameters, lanes: Lanes, cells: jax.Array, products: jax.Array) -> Sums:
     weights = jnp.asarray(params.emission_weights)
     num_states, rows, num_features = weights.shape
     probs = None if rows == 1 else choice_probs(weights, lanes.X)
@@ -175,37 +166,37 @@ def _sums(params: Parameters, lanes: Lanes, products: jax.Array) -> Sums:
     )
     matrix = transition_matrices(params, lanes.U)
     filtered = forward(params.initial_probs, matrix, lik, lanes.reset)
-    smoothed = backward(matrix, lik, lanes.reset, lanes.link, filtered)
+    smoothed = backward(matrix, lik, lanes.reset, filtered)
 
     if probs is None:
         # Of the choice that was not made; nothing where none was.
         residual = smoothed.smoothed * (1 - lik)
         variances = [residual * lik]
-        residual = residual * (lanes.y[:, 1] - lanes.y[:, 0])[:, None]
+        residual = residual * (lanes.y[1] - lanes.y[0])[None]
     else:
-        responsibility = smoothed.smoothed * lanes.y.sum(1)[:, None]
-        residual = responsibility[:, :, None] * (lanes.y[:, None] - probs)[:, :, 1:]
-        residual = residual.reshape(len(residual), num_states * rows, -1)
-        p = probs[:, :, 1:]
+        responsibility = smoothed.smoothed * total(lanes.y, 0)[None]
+        residual = responsibility[:, None] * (lanes.y[None] - probs)[:, 1:]
+        p = probs[:, 1:]
         variances = [
-            responsibility * p[:, :, a] * (float(a == b) - p[:, :, b])
+            responsibility * p[:, a] * (float(a == b) - p[:, b])
             for a, b in combinations_with_replacement(range(rows), 2)
         ]
+    before, into = filtered.filtered[:, :-1], (smoothed.ratio * lanes.link[None])[:, 1:]
     if params.transition_weights is None:
         driven = None
-        counts = matrix[:, :, 0] * smoothed.counts.sum(2)
+        flat = into.reshape(num_states, -1)
+        counts = matrix[:, :, 0, 0] * sums_over_cells(before, flat.T)
     else:
-        into = smoothed.ratio * lanes.link[:, None]
-        xi = filtered.filtered[:-1, :, None] * matrix[1:] * into[1:, None]
-        driven = driven_sums(xi, matrix[1:], lanes.U[1:])
-        counts = xi.sum((0, 3))
-    blocks = [contract(variance, products) for variance in variances]
+        xi = before[:, None] * matrix[:, :, 1:] * into[None]
+        driven = driven_sums(xi, matrix[:, :, 1:], lanes.U[:, 1:])
+        counts = xi.sum((2, 3))
+    blocks = [sums_over_cells(variance, products) for variance in variances]
     return Sums(
         log_likelihood=jnp.log(filtered.scale).sum(),
-        initial_counts=(smoothed.smoothed * lanes.start[:, None]).sum((0, 2)),
+        initial_counts=(smoothed.smoothed * lanes.start[None]).sum((1, 2)),
         transition_counts=counts,
         driven=driven,
-        gradient=contract(residual, lanes.X).reshape(num_states, -1),
+        gradient=sums_over_cells(residual, cells).reshape(num_states, -1),
         information=_assemble(blocks, rows, num_features),
     )
 

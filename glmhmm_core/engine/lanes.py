@@ -21,9 +21,9 @@ class Lanes(NamedTuple):
 
     Attributes
     ----------
-    X, U : float64 (T, M, S), (T, D, S)
+    X, U : float64 (M, T, S), (D, T, S)
         Regressors of the choice and of the transition into the trial; 0 where no trial stands.
-    y : float64 (T, C, S)
+    y : float64 (C, T, S)
         One-hot choices with the baseline class first; all 0 where no choice counts.
     reset : bool (T, S)
         True on the first trial of a session, where the chain starts anew, and where no trial
@@ -136,13 +136,13 @@ def fill(
     step, lane = layout.step, layout.lane
 
     def place(columns: np.ndarray) -> np.ndarray:
-        placed = np.zeros((steps, columns.shape[1], lanes))
-        placed[step, :, lane] = columns
+        placed = np.zeros((columns.shape[1], steps, lanes))
+        placed[:, step, lane] = columns.T
         return placed
 
-    one_hot = np.zeros((steps, num_classes, lanes))
+    one_hot = np.zeros((num_classes, steps, lanes))
     row = np.where(y == baseline, 0, np.where(y < baseline, y + 1, y))
-    one_hot[step[mask], row[mask], lane[mask]] = 1.0
+    one_hot[row[mask], step[mask], lane[mask]] = 1.0
     # Where no trial stands the chain is cut too, so that nothing behind a session reaches it.
     reset = np.ones(layout.shape, bool)
     reset[step, lane] = layout.first
@@ -161,6 +161,4 @@ def hold_out(lanes: Lanes, layout: Layout, held_out: np.ndarray) -> Lanes:
     """
     kept = np.zeros(layout.shape)
     kept[layout.step, layout.lane] = ~held_out
-    return lanes._replace(
-        y=lanes.y * kept[:, None], start=lanes.start * kept, link=lanes.link * kept
-    )
+    return lanes._replace(y=lanes.y * kept, start=lanes.start * kept, link=lanes.link * kept)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from glmhmm_core.engine.lanes import Lanes
 from glmhmm_core.engine.messages import choice_probs, forward, likelihoods
 from glmhmm_core.engine.parameters import Parameters
+from glmhmm_core.engine.time_loop import along_time
 from glmhmm_core.engine.transitions import transition_matrices
 
 
@@ -15,18 +16,18 @@ def sample_paths(params: Parameters, lanes: Lanes, uniforms: jax.Array) -> jax.A
 
     Parameters
     ----------
-    uniforms : float64 (T, N, S)
+    uniforms : float64 (N, T, S)
         Numbers in 0..1 that the N draws of every trial's state are made of.
 
     Returns
     -------
-    int (T, N, S)
+    int (N, T, S)
     """
     probs = choice_probs(jnp.asarray(params.emission_weights), jnp.asarray(lanes.X))
     lik = likelihoods(probs, jnp.asarray(lanes.y))
     reset = jnp.asarray(lanes.reset)
     matrix = transition_matrices(params, jnp.asarray(lanes.U))
-    driven = matrix.ndim == 4
+    driven = matrix.shape[2:] != (1, 1)
     filtered = forward(params.initial_probs, matrix, lik, reset).filtered
     num_lanes = lik.shape[2]
 
@@ -42,10 +43,10 @@ def sample_paths(params: Parameters, lanes: Lanes, uniforms: jax.Array) -> jax.A
         drawn = (uniform[None] * cdf[-1:] >= cdf[:-1]).sum(0)
         return (drawn, reset, here if driven else into), drawn
 
-    last = jnp.zeros(uniforms.shape[1:], jnp.int64)
-    end = (last, jnp.ones(num_lanes, bool), matrix[0] if driven else matrix)
+    last = jnp.zeros((len(uniforms), num_lanes), jnp.int64)
+    end = (last, jnp.ones(num_lanes, bool), matrix[:, :, 0])
     along = (filtered, reset, matrix if driven else None, jnp.asarray(uniforms))
-    return jax.lax.scan(back, end, along, reverse=True)[1]
+    return along_time(back, end, along, reverse=True)[1]
 
 
 #: :func:`sample_paths` of many subjects, everything along a first axis.

@@ -36,13 +36,13 @@ def matrix_of(odds: jax.Array) -> jax.Array:
 
 
 def transition_matrices(params: Parameters, U: jax.Array) -> jax.Array:
-    """Transitions into every trial: (T, K, K, S) with regressors U (T, D, S), else (K, K, 1)."""
+    """Transitions into every trial: (K, K, T, S) with regressors U (D, T, S), else (K, K, 1, 1)."""
     matrix = jnp.asarray(params.transition_matrix)
     if params.transition_weights is None:
-        return matrix[:, :, None]
+        return matrix[:, :, None, None]
     weights = jnp.asarray(params.transition_weights)
-    driven = (weights[:, :, None, :, None] * U[None, None]).sum(3)
-    return matrix_of(log_odds(matrix)[:, :, None, None] + driven).transpose(2, 0, 1, 3)
+    driven = jnp.einsum("ijd,dts->ijts", weights, U)
+    return matrix_of(log_odds(matrix)[:, :, None, None] + driven)
 
 
 class ChainStep(NamedTuple):
@@ -97,26 +97,26 @@ def driven_sums(xi: jax.Array, matrices: jax.Array, U: jax.Array) -> DrivenSums:
 
     Parameters
     ----------
-    xi, matrices : (T, K, K, S)
+    xi, matrices : (K, K, T, S)
         Expected transitions into every trial, and their probabilities.
-    U : (T, D, S)
+    U : (D, T, S)
     """
-    k, dims = xi.shape[1], U.shape[1] + 1
+    k, dims = xi.shape[0], U.shape[0] + 1
     rows, away = np.arange(k)[:, None], others(k)
-    ones = jnp.concatenate([jnp.ones((U.shape[0], 1, U.shape[2])), U], 1)
-    leaving = xi.sum(2, keepdims=True)
-    residual = (xi - leaving * matrices)[:, rows, away]  # (T, K, K-1, S)
-    gradient = jnp.einsum("tijs,tds->ijd", residual, ones)
+    ones = jnp.concatenate([jnp.ones((1, *U.shape[1:])), U])
+    leaving = xi.sum(1)
+    residual = (xi - leaving[:, None] * matrices)[rows, away]  # (K, K-1, T, S)
+    gradient = jnp.einsum("ijts,dts->ijd", residual, ones)
 
     a, b = np.triu_indices(dims)
-    products = ones[:, a] * ones[:, b]
-    probs = matrices[:, rows, away]
+    products = ones[a] * ones[b]
+    probs = matrices[rows, away]
     information = jnp.zeros((k, k - 1, dims, k - 1, dims))
     index = np.zeros((dims, dims), np.int64)
     index[a, b] = index[b, a] = np.arange(len(a))
     for i, j in combinations_with_replacement(range(k - 1), 2):
-        variance = leaving[:, :, 0] * probs[:, :, i] * (float(i == j) - probs[:, :, j])
-        block = jnp.einsum("tks,tps->kp", variance, products)[:, index]
+        variance = leaving * probs[:, i] * (float(i == j) - probs[:, j])
+        block = jnp.einsum("kts,pts->kp", variance, products)[:, index]
         information = information.at[:, i, :, j].set(block).at[:, j, :, i].set(block)
     return DrivenSums(gradient, information)
 

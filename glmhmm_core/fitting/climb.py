@@ -104,7 +104,7 @@ class Training:
     def units(self) -> np.ndarray:
         """Of the regressors of the choice, float64 (M,): see :func:`.starts.units`."""
         lanes = self.data.lanes
-        return units(np.asarray(lanes.X), np.asarray(lanes.y).sum(2))
+        return units(np.asarray(lanes.X), np.asarray(lanes.y).sum(1))
 
     def climb(
         self, climbs: Sequence[Climb], tol: float, gradient_tol: float, run: Map

@@ -66,14 +66,14 @@ def posterior_paths_of_many(
     found: dict[int, np.ndarray] = {}
     for members, stacked, lanes in _batches(problems, params):
         steps, width = lanes.reset.shape[1:]
-        uniforms = np.zeros((len(lanes.reset), steps, num_paths, width))
+        uniforms = np.zeros((len(lanes.reset), num_paths, steps, width))
         for i, n in enumerate(members):
             drawn = uniforms_of(problems[n], num_paths, seed)
-            uniforms[i, : len(drawn), :, : drawn.shape[2]] = drawn
+            uniforms[i, :, : drawn.shape[1], : drawn.shape[2]] = drawn
         paths = np.asarray(sample_paths_together(stacked, lanes, uniforms))
         for i, n in enumerate(members):
             layout = problems[n].layout
-            found[n] = paths[i][layout.step, :, layout.lane].T.astype(np.int64)
+            found[n] = paths[i][:, layout.step, layout.lane].astype(np.int64)
     return [found[n] for n in range(len(problems))]
 
 
@@ -108,7 +108,7 @@ def _padded(lanes: Lanes, shape: tuple[int, int]) -> Lanes:
 
     def pad(name: str, field: np.ndarray) -> np.ndarray:
         widths = [(0, 0)] * field.ndim
-        widths[0] = (0, shape[0] - field.shape[0])
+        widths[-2] = (0, shape[0] - field.shape[-2])
         widths[-1] = (0, shape[1] - field.shape[-1])
         return np.pad(field, widths, constant_values=name == "reset")
 

@@ -24,7 +24,7 @@ def posterior_paths(
     """
     check_number(num_paths)
     paths = np.asarray(sample_paths(params, problem.lanes, uniforms_of(problem, num_paths, seed)))
-    return paths[problem.layout.step, :, problem.layout.lane].T.astype(np.int64)
+    return paths[:, problem.layout.step, problem.layout.lane].astype(np.int64)
 
 
 def check_number(num_paths: int) -> None:
@@ -43,11 +43,11 @@ def check_number(num_paths: int) -> None:
 
 
 def uniforms_of(problem: Problem, num_paths: int, seed: int) -> np.ndarray:
-    """Random numbers in 0..1 that paths are made of, in lanes: float64 (steps, N, lanes)."""
+    """Random numbers in 0..1 that paths are made of, in lanes: float64 (N, steps, lanes)."""
     steps, lanes = problem.layout.shape
-    uniforms = np.zeros((steps, num_paths, lanes))
+    uniforms = np.zeros((num_paths, steps, lanes))
     for s in range(len(problem.sessions)):
         rows = np.flatnonzero(problem.session_index == s)
         drawn = np.random.default_rng((seed, s)).random((len(rows), num_paths))
-        uniforms[problem.layout.step[rows], :, problem.layout.lane[rows]] = drawn
+        uniforms[:, problem.layout.step[rows], problem.layout.lane[rows]] = drawn.T
     return uniforms

@@ -130,7 +130,7 @@ class Problem:
         step, lane = self.layout.step, self.layout.lane
 
         def rows(lanes: Any) -> np.ndarray:
-            return np.asarray(lanes)[step, :, lane]
+            return np.asarray(lanes)[:, step, lane].T
 
         scale = np.asarray(filtered.scale)[step, lane]
         return Posteriors(

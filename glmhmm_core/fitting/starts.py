@@ -26,13 +26,13 @@ def units(X: np.ndarray, counted: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    X : float64 (..., M, S)
-        Regressors.
-    counted : float64 (..., S)
+    X : float64 (B, M, T, S)
+        Regressors, in blocks of lanes.
+    counted : float64 (B, T, S)
         1 where a choice counts, else 0.
     """
-    axes = (*range(X.ndim - 2), X.ndim - 1)
-    sizes = np.abs(X) * counted[..., None, :]
+    axes = (0, 2, 3)
+    sizes = np.abs(X) * counted[:, None]
     number = (sizes > 0).sum(axes)
     mean = sizes.sum(axes) / np.maximum(number, 1)
     return 10.0 ** np.round(np.log10(np.where(number > 0, mean, 1.0)))

@@ -42,8 +42,8 @@ def padded(lanes, shape):
 
     def pad(array, value):
         widths = [(0, 0)] * array.ndim
-        widths[0], widths[-1] = (
-            (0, shape[0] - array.shape[0]),
+        widths[-2], widths[-1] = (
+            (0, shape[0] - array.shape[-2]),
             (0, shape[1] - array.shape[-1]),
         )
         return np.pad(array, widths, constant_values=value)
@@ -67,8 +67,8 @@ def prior_of(priors, num_states):
 
 
 def in_rows(array, layout):
-    """(T, ..., S) in lanes -> (n, ...) in the order of the trials."""
-    return np.asarray(array)[layout.step, ..., layout.lane]
+    """(..., T, S) in lanes -> (n, ...) in the order of the trials."""
+    return np.asarray(array)[..., layout.step, layout.lane].T
 
 
 def inferred(params, trials, shape=TINY):

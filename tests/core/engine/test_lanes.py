@@ -55,7 +55,7 @@ def test_what_stands_in_lanes_is_what_was_given_and_nothing_stands_elsewhere(ids
     empty[layout.step, layout.lane] = False
     assert lanes.reset[empty].all()
     for array in (lanes.X, lanes.U, lanes.y):
-        assert not array.transpose(0, 2, 1)[empty].any()
+        assert not array[:, empty].any()
     assert not lanes.start[empty].any()
     assert not lanes.link[empty].any()
     # Nothing leads into the first step of a lane.
