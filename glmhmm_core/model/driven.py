@@ -140,7 +140,8 @@ class DrivenTransitions(HMMTransitions):
         """
         if len(inputs) == 1:
             return params.transition_matrix
-        return self._matrices(params, jnp.asarray(inputs)[1:, -self.num_inputs :, None])[..., 0]
+        led = jnp.asarray(inputs)[1:, -self.num_inputs :]
+        return self._matrices(params, led.T[:, :, None])[..., 0].transpose(2, 0, 1)
 
     def log_prior(self, params: ParamsDrivenTransitions) -> jax.Array:
         """Normalised log density of the priors, nats; 0 of what has none or is frozen."""
@@ -177,7 +178,7 @@ class DrivenTransitions(HMMTransitions):
         """
         if not props.weights.trainable:
             return params, m_step_state
-        xi, inputs = batch_stats[0].transpose(1, 2, 3, 0), batch_stats[1].transpose(1, 2, 0)
+        xi, inputs = batch_stats[0].transpose(2, 3, 1, 0), batch_stats[1].transpose(2, 1, 0)
         k, prior_counts = self.num_states, self._matrix.prior_counts
 
         def objective(p: ParamsDrivenTransitions) -> jax.Array:
@@ -218,7 +219,7 @@ class DrivenTransitions(HMMTransitions):
         return fitted, m_step_state
 
     def _matrices(self, params: ParamsDrivenTransitions, inputs: jax.Array) -> jax.Array:
-        """Transitions (T, K, K, S) at transition inputs (T, D, S)."""
+        """Transitions (K, K, T, S) at transition inputs (D, T, S)."""
         k = self.num_states
         emissions = jnp.zeros((k, 1, 1))  # of no account here
         weights = self._held(params.weights)

@@ -170,7 +170,8 @@ def _led(fit: FitResult) -> np.ndarray:
 
 def _matrices(fit: FitResult, U: np.ndarray) -> np.ndarray:
     """Transition matrices (T, K, K) at regressors (T, D)."""
-    return np.asarray(transition_matrices(fit.fitted_params, jnp.asarray(U)[:, :, None]))[..., 0]
+    at = jnp.asarray(U).T[:, :, None]
+    return np.asarray(transition_matrices(fit.fitted_params, at))[..., 0].transpose(2, 0, 1)
 
 
 def _edges(labels: StateLabels) -> list[tuple[int, int, int]]:

@@ -38,8 +38,10 @@ def test_curvature_bootstrap_and_sampling_agree_where_there_are_many_trials():
     assert np.all((ratio > 0.85) & (ratio < 1.18)), ratio
     ratio = resampled.table["se"].to_numpy() / se
     assert np.all((ratio > 0.7) & (ratio < 1.4)), ratio
-    # Ends of the intervals, in standard errors; the second or third of 80 is a rough one.
-    for table, near in ((sampled.table, 0.8), (resampled.table, 1.0)):
+    # Ends of the intervals, in standard errors. That of the rarely made transition lies .84 further
+    # out, its posterior being skewed (10,000 draws); 1,200 tell it to .13, four samples gave .64
+    # to .98. The second or third of 80 resamples is a rough one too.
+    for table, near in ((sampled.table, 1.2), (resampled.table, 1.0)):
         for end in ("lower", "upper"):
             assert np.abs((table[end] - known[end]).to_numpy() / se).max() < near
     # The posterior is skewed, and its Dirichlets count one transition more.

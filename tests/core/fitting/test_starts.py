@@ -58,8 +58,9 @@ def test_units_are_powers_of_ten_and_ordinary_regressors_have_none():
     X = np.stack([*columns, 1e8 * columns[0], 1e-8 * columns[0], np.zeros(400)])
     counted = (rng.random(400) < 0.9).astype(float)
     expected = [1, 1, 1, 1e8, 1e-8, 1]
-    np.testing.assert_allclose(units(X, counted), expected, rtol=1e-12)
+    found = units(X[None, :, None], counted[None, None])
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
     # What stands where no choice counts says nothing, and lanes may be cut into blocks.
     X[:, counted == 0] = 1e30
-    blocks = X.reshape(6, 1, 4, 100).transpose(2, 1, 0, 3)
+    blocks = X.reshape(6, 1, 4, 100).transpose(2, 0, 1, 3)
     np.testing.assert_allclose(units(blocks, counted.reshape(4, 1, 100)), expected, rtol=1e-12)
