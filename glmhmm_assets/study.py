@@ -263,7 +263,9 @@ class Study(StudyFile):
 
     def model_digest(self) -> str:
         """SHA-256 of what the fits of the population depend on, beside the session files."""
-        return self._digest({"task", "exclude", "subjects", "model", "hierarchy"})
+        # The hierarchical fit is learned for every prospective fold too.
+        folds = self.comparison.prospective_folds if self.hierarchy.enabled else 0
+        return self._digest({"task", "exclude", "subjects", "model", "hierarchy"}, folds)
 
     def settings_digest(self) -> str:
         """SHA-256 of everything but the session files that results depend on.
@@ -273,11 +275,10 @@ class Study(StudyFile):
         shaping = {"task", "exclude", "subjects", "model", "comparison", "figures", "checks"}
         return self._digest(shaping | {"hierarchy", "uncertainty"})
 
-    def _digest(self, tables: set[str]) -> str:
-        said = self.model_dump(mode="json", include=tables)
-        text = json.dumps(
-            [self.sessions.format, self.hierarchy_states, said], sort_keys=True
-        ) + repr(self.load_task())
+    def _digest(self, tables: set[str], *more: int) -> str:
+        tables_said = self.model_dump(mode="json", include=tables)
+        said = [self.sessions.format, self.hierarchy_states, tables_said, *more]
+        text = json.dumps(said, sort_keys=True) + repr(self.load_task())
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -12,7 +12,11 @@ from glmhmm_assets.defs.driven import NAME as DRIVEN
 from glmhmm_assets.defs.driven import driven_input
 from glmhmm_assets.defs.figures import draw
 from glmhmm_assets.defs.hierarchy import SHRUNKEN, shrunken_input
-from glmhmm_assets.defs.rivals import DRIVEN_FORECASTS, driven_forecasts_input
+from glmhmm_assets.defs.rivals import (
+    DRIVEN_FORECASTS,
+    SHRUNKEN_FORECASTS,
+    forecasts_input,
+)
 from glmhmm_assets.defs.session_kinds import NAME as SESSION_KINDS
 from glmhmm_assets.defs.session_kinds import session_input
 from glmhmm_assets.per_subject import code_version, for_each, show, subject_asset
@@ -40,7 +44,7 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
         io_manager_key="tables",
         ins={
             **driven_input(study),
-            **driven_forecasts_input(study),
+            **forecasts_input(study),
             **session_input(study),
             **shrunken_input(study),
         },
@@ -57,8 +61,8 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
         A GLM-HMM that predicts held-out choices no better than a GLM with lapses has found no
         strategies, and one that forecasts no better than drifting weights may have found slow
         change. Gains are over the GLM, paired by session. `hierarchical` is fitted under priors
-        learned from all subjects, on interleaved folds alone: to forecast, it would have to be
-        learned anew from everyone's past.
+        learned from all subjects, without the sessions of each fold; for prospective folds, from
+        everyone's past.
         """
         made = {
             "subject_fits": subject_fits,
@@ -157,7 +161,7 @@ def side_by_side(made: Mapping[str, Any]) -> "list[Contender]":
     return contenders(
         there(SubjectFits, "subject_fits", DRIVEN, SHRUNKEN),
         [fit for one in baselines for fit in one.fits],
-        there(SubjectFits, "prospective_fits", DRIVEN_FORECASTS),
+        there(SubjectFits, "prospective_fits", DRIVEN_FORECASTS, SHRUNKEN_FORECASTS),
     )
 
 

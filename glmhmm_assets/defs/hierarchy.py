@@ -54,8 +54,9 @@ def build_hierarchical_fit(study: Study) -> list[dg.AssetsDefinition]:
     def hierarchical_fit(context: dg.AssetExecutionContext, design_tensors: dict) -> Any:
         """How the subjects' weights and transitions are spread around the population's mean.
 
-        Mean and spread are learned (empirical Bayes by Laplace's method), for all sessions and
-        without those of each fold. A subject with few sessions borrows strength from it.
+        Mean and spread are learned (empirical Bayes by Laplace's method): from all sessions,
+        without those of each fold, and from everyone's past for each prospective fold. A subject
+        with few sessions borrows strength from it.
         """
         return _learn(context, study, design_tensors)
 
@@ -71,16 +72,17 @@ def _learn(
     from glmhmm_core.fitting.result import Excluded
 
     usable = {s: d for s, d in designs.items() if not isinstance(d, Excluded)}
-    pooled, states = stored_population(study, list(usable.values())), study.hierarchy_states
+    pooled = stored_population(study, list(usable.values()))
+    asked = study.hierarchy_states, study.comparison.prospective_folds
     if pooled is None:
         reason = "There is no pooled fit to begin at; with one subject there never is."
         context.add_output_metadata({"excluded": reason})
         return Excluded(NAME, reason)
     found = stored_hierarchy(study)
-    mark = hierarchy_fingerprint(usable, pooled, states)
+    mark = hierarchy_fingerprint(usable, pooled, *asked)
     try:
         if found is None or found.fingerprint != mark:
-            found = fit_hierarchy(usable, pooled, states)
+            found = fit_hierarchy(usable, pooled, *asked)
     except InputError as error:
         context.add_output_metadata({"excluded": str(error)})
         return Excluded(NAME, str(error))
@@ -101,8 +103,10 @@ def _learn(
         k, rounds = level.num_states, level.log_marginal.tolist()
         facts |= {f"rounds_K{k}": len(rounds), f"converged_K{k}": level.converged}
         facts |= {f"log_marginal_K{k}": dg.MetadataValue.json(rounds)}
-    every = [level.converged for levels in found.folds for level in levels]
-    facts["folds_converged"] = f"{sum(every)} of {len(every)}"
+    ahead = [forecast.levels for forecast in found.forecasts]
+    for kind, folds in (("folds", found.folds), ("prospective_folds", ahead)):
+        every = [level.converged for levels in folds for level in levels]
+        facts[f"{kind}_converged"] = f"{sum(every)} of {len(every)}"
     if found.notes:
         facts["notes"] = "\n".join(found.notes)
     context.add_output_metadata(facts)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from glmhmm_assets.compilation_cache import use_compilation_cache
+from glmhmm_assets.defs.hierarchy import stored_hierarchy
+from glmhmm_assets.defs.population import HIERARCHY
 from glmhmm_assets.per_subject import exclude, show, subject_asset
 from glmhmm_assets.resources.fit_store import FitStore
 from glmhmm_assets.study import Study
@@ -20,14 +22,22 @@ if TYPE_CHECKING:
 
 #: Prospective scores of the models with transition regressors.
 DRIVEN_FORECASTS = "prospective_transition_fits"
+#: Those of the models under the population's learned priors.
+SHRUNKEN_FORECASTS = "prospective_shrunken_fits"
 
 
-def driven_forecasts_input(study: Study) -> dict[str, dg.AssetIn]:
-    """Those scores as a further input of an asset: of a study that has them, from who has them."""
-    if not (study.model.transition_regressors and study.comparison.prospective_folds):
-        return {}
+def forecasts_input(study: Study) -> dict[str, dg.AssetIn]:
+    """Those scores as further inputs of an asset: of a study that has them, from who has them."""
+    wanted = {
+        DRIVEN_FORECASTS: bool(study.model.transition_regressors),
+        SHRUNKEN_FORECASTS: study.hierarchy.enabled,
+    }
     lenient = {"allow_missing_partitions": True}
-    return {DRIVEN_FORECASTS: dg.AssetIn([study.name, DRIVEN_FORECASTS], metadata=lenient)}
+    return {
+        name: dg.AssetIn([study.name, name], metadata=lenient)
+        for name, asked in wanted.items()
+        if asked and study.comparison.prospective_folds
+    }
 
 
 def build_rivals(study: Study) -> list[dg.AssetsDefinition]:
@@ -117,8 +127,46 @@ def build_rivals(study: Study) -> list[dg.AssetsDefinition]:
             lambda todo, on_finished: score_prospectively(todo, folds, on_finished, constant),
         )
 
-    wanted = [prospective_transition_fits] if driven_forecasts_input(study) else []
-    return [baseline_fits, prospective_fits, *wanted]
+    @dg.asset(**forecasts, name=SHRUNKEN_FORECASTS, io_manager_key="fits", pool="gpu")
+    def prospective_shrunken_fits(context: dg.AssetExecutionContext, shrunken_fits: dict) -> dict:
+        """Every subject's past fitted under learned priors, and scored on its next sessions.
+
+        On the folds of `prospective_fits`. Each fold's priors were learned by `hierarchical_fit`
+        from the pasts of all subjects alone.
+        """
+        return _shrunken_forecasts(context, study, shrunken_fits)
+
+    further = {
+        DRIVEN_FORECASTS: prospective_transition_fits,
+        SHRUNKEN_FORECASTS: prospective_shrunken_fits,
+    }
+    return [baseline_fits, prospective_fits, *(further[name] for name in forecasts_input(study))]
+
+
+def _shrunken_forecasts(
+    context: dg.AssetExecutionContext, study: Study, shrunken: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Fit what the store does not hold under the version that the subjects' fits are of."""
+    from glmhmm_core.fitting.prospective import fingerprint
+    from glmhmm_core.fitting.result import Excluded
+    from glmhmm_core.fitting.shrunken_forecasts import forecast_shrunken
+
+    use_compilation_cache(study)
+    folds, hierarchy = study.comparison.prospective_folds, stored_hierarchy(study)
+    given = dict(shrunken)
+    for subject, fits in _usable(shrunken).items():
+        if hierarchy is None or fits.population != hierarchy.fingerprint:
+            given[subject] = Excluded(subject, f"its fits are of another {HIERARCHY}")
+        elif len(hierarchy.forecasts) not in (0, folds):
+            reason = f"{HIERARCHY} has {len(hierarchy.forecasts)} prospective folds, not {folds}"
+            given[subject] = Excluded(subject, reason)
+
+    def forecast(todo: dict[str, Any], on_finished: Callable[[Any], None]) -> Mapping[str, Any]:
+        assert hierarchy is not None  # or nobody is left to do
+        return forecast_shrunken(todo, hierarchy, on_finished)
+
+    prints = {s: fingerprint(fits, folds) for s, fits in _usable(given).items()}
+    return keep(context, given, prints, FitStore(study.storage / "prospective_shrunken"), forecast)
 
 
 def as_seen(designs: Mapping[str, Any], fits: Mapping[str, Any]) -> "dict[str, Design]":

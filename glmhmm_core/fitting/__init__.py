@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from glmhmm_core.fitting.result import CVFoldResult, Excluded, FitResult, SubjectFits
     from glmhmm_core.fitting.settings import FitSettings
     from glmhmm_core.fitting.shrinkage import fit_shrunken
+    from glmhmm_core.fitting.shrunken_forecasts import forecast_shrunken
     from glmhmm_core.fitting.store import load_fits, save_fits
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "fit_population",
     "fit_shrunken",
     "fit_subjects",
+    "forecast_shrunken",
     "load_fits",
     "save_fits",
 ]
@@ -43,6 +45,7 @@ _MODULES = {
     "result": ("CVFoldResult", "Excluded", "FitResult", "SubjectFits"),
     "settings": ("FitSettings",),
     "shrinkage": ("fit_shrunken",),
+    "shrunken_forecasts": ("forecast_shrunken",),
     "store": ("load_fits", "save_fits"),
 }
 

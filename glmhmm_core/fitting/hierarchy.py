@@ -1,72 +1,26 @@
 """The hierarchical fit: subjects drawn from a population whose mean and spread are learned.
 
-Every weight of every state, and every log-odds of the chain, is normal over subjects: empirical
-Bayes, by Laplace's method. In turn, each subject climbs to the mode of its posterior under the
-population as it stands, and the population is estimated anew from the subjects' likelihoods
-around those modes (:mod:`~glmhmm_core.fitting.random_effects`). States keep the population's
-numbers, since all begin at the pooled fit.
+Every weight of every state, and every log-odds of the chain, is normal over subjects
+(:mod:`~glmhmm_core.fitting.empirical_bayes`). It is learned from all sessions, and for every fold
+without the sessions that are held out there. States keep the population's numbers, since all
+subjects begin at the pooled fit.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-
-import jax
-import numpy as np
+from dataclasses import dataclass
 
 from glmhmm_core.design.design import Design
-from glmhmm_core.engine.curvature import gradient_and_hessian
-from glmhmm_core.engine.em import maximize
 from glmhmm_core.engine.expectation import Data
-from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.empirical_bayes import Level, learn_level
 from glmhmm_core.fitting.fingerprint import data_hash, sources_hash
-from glmhmm_core.fitting.free_parameters import FreeParameters, free_parameters
-from glmhmm_core.fitting.population_prior import PopulationPrior
+from glmhmm_core.fitting.population_forecasts import Forecast, learn_forecasts
 from glmhmm_core.fitting.problem import Problem
-from glmhmm_core.fitting.random_effects import Expansions, Hyperprior, estimate_population
-from glmhmm_core.fitting.result import FitResult, SubjectFits
+from glmhmm_core.fitting.result import SubjectFits
 from glmhmm_core.fitting.settings import FitSettings
-from glmhmm_core.fitting.specification import Specification
 from glmhmm_core.fitting.workers import available_cores
-
-#: Nats of approximate log marginal likelihood per subject below which a round ends the fit.
-TOLERANCE = 1e-3
-MAX_ROUNDS = 50
-#: Standard deviation of the means' prior around the pooled fit's log-odds, and mode of the prior
-#: of their spreads.
-ODDS_WIDTH, ODDS_SCALE = 2.0, 1.0
-#: Spreads at first, in their scales.
-BEGIN = 0.5
-
-
-@dataclass(frozen=True)
-class Level:
-    """The population of one model.
-
-    Attributes
-    ----------
-    num_states
-        K.
-    specification
-        The model; its ``population`` is what was learned.
-    log_marginal : float64 (rounds,)
-        Approximate log marginal likelihood of all subjects (Laplace) with the log density of
-        mean and spread, nats, after each round.
-    converged
-        Whether the last round changed it by less than ``TOLERANCE`` nats a subject.
-    """
-
-    num_states: int
-    specification: Specification
-    log_marginal: np.ndarray
-    converged: bool
-
-    @property
-    def prior(self) -> PopulationPrior | None:
-        """What was learned; None for a single subject, whose priors are the ordinary ones."""
-        return self.specification.population
 
 
 @dataclass(frozen=True)
@@ -89,6 +43,9 @@ class Hierarchy:
         By number of states, ascending.
     folds
         The same, for each fold of held-out sessions, learned without them.
+    forecasts
+        The same, for each prospective fold, learned from everyone's past; none where they were
+        not asked for, or fewer than two subjects have sessions enough.
     notes
         What is to be known of it, one sentence each.
     """
@@ -101,6 +58,7 @@ class Hierarchy:
     baseline_class_idx: int
     levels: tuple[Level, ...]
     folds: tuple[tuple[Level, ...], ...]
+    forecasts: tuple[Forecast, ...] = ()
     notes: tuple[str, ...] = ()
 
     def level(self, num_states: int, fold: int | None = None) -> Level:
@@ -110,10 +68,14 @@ class Hierarchy:
 
 
 def hierarchy_fingerprint(
-    designs: Mapping[str, Design], pooled: SubjectFits, num_states: Sequence[int]
+    designs: Mapping[str, Design],
+    pooled: SubjectFits,
+    num_states: Sequence[int],
+    prospective_folds: int = 0,
 ) -> str:
     """Hash of everything that decides a hierarchical fit, as 64 hexadecimal digits."""
-    digest = hashlib.sha256(f"{pooled.fingerprint}{sorted(set(num_states))}".encode())
+    asked = f"{sorted(set(num_states))}{prospective_folds}"
+    digest = hashlib.sha256(f"{pooled.fingerprint}{asked}".encode())
     for subject in sorted(designs):
         digest.update(data_hash(designs[subject]).encode())
     digest.update(sources_hash().encode())
@@ -121,7 +83,10 @@ def hierarchy_fingerprint(
 
 
 def fit_hierarchy(
-    designs: Mapping[str, Design], pooled: SubjectFits, num_states: Sequence[int]
+    designs: Mapping[str, Design],
+    pooled: SubjectFits,
+    num_states: Sequence[int],
+    prospective_folds: int = 0,
 ) -> Hierarchy:
     """Learn how the subjects of a cohort are spread around their mean, for every model.
 
@@ -134,6 +99,9 @@ def fit_hierarchy(
         the priors, folds and seed to use here; for a single subject, its own fit.
     num_states
         The models, of those that ``pooled`` has.
+    prospective_folds
+        Prospective folds (:func:`~glmhmm_core.fitting.folds.split_sessions`) to learn the
+        population for too; 0 for none.
 
     Raises
     ------
@@ -156,13 +124,20 @@ def fit_hierarchy(
             "and its priors are the ordinary ones.",
         )
     models = [known[k] for k in sorted(set(num_states))]
+    problems = {s: Problem.of_design(designs[s].driven_by(())) for s in subjects}
     parts = []
     with ThreadPoolExecutor(available_cores(), "hierarchy") as pool:
         for fold in (None, *range(models[0].settings.cv_folds)):
-            data = [_data(designs[subject], models[0], fold) for subject in subjects]
-            parts.append(tuple(_learn(fit, fold, data, pool) for fit in models))
+            data = [_data(problem, models[0].settings, fold) for problem in problems.values()]
+            begin = [fit if fold is None else fit.cv_metrics[fold] for fit in models]
+            levels = (
+                learn_level(fit, start.fitted_params, data, pool)
+                for fit, start in zip(models, begin, strict=True)
+            )
+            parts.append(tuple(levels))
+        forecasts = learn_forecasts(models, problems, prospective_folds, pool)
     return Hierarchy(
-        hierarchy_fingerprint(designs, pooled, num_states),
+        hierarchy_fingerprint(designs, pooled, num_states, prospective_folds),
         pooled.fingerprint,
         subjects,
         models[0].settings,
@@ -170,116 +145,14 @@ def fit_hierarchy(
         models[0].baseline_class_idx,
         parts[0],
         tuple(parts[1:]),
+        forecasts,
         notes,
     )
 
 
-def _data(design: Design, fit: FitResult, fold: int | None) -> Data:
+def _data(problem: Problem, settings: FitSettings, fold: int | None) -> Data:
     """One subject's sessions, without those of the fold."""
-    problem = Problem.of_design(design.driven_by(()))
     if fold is None:
         return problem.data()
-    folds = problem.folds(fit.settings.cv_folds, fit.settings.seed)
+    folds = problem.folds(settings.cv_folds, settings.seed)
     return problem.data(folds[problem.session_index] == fold)
-
-
-def _learn(
-    fit: FitResult, fold: int | None, data: Sequence[Data], pool: ThreadPoolExecutor
-) -> Level:
-    """The population of one model on the subjects' training data."""
-    if fit.transition_names:
-        raise InputError(
-            "transitions have regressors",
-            where="hierarchical fit",
-            remedy="Fit it to models with a constant chain.",
-        )
-    if len(data) == 1:
-        return Level(fit.num_states, fit.specification, np.empty(0), True)
-    start = fit.fitted_params if fold is None else fit.cv_metrics[fold].fitted_params
-    start = fit.specification.start(start)
-    named = free_parameters(fit, int(np.argmax(start.initial_probs)))
-    mean = named.values(start)
-    hyper = hyperprior(fit, named, mean)
-    sd = BEGIN * hyper.scale
-    at: list[Parameters] = [start] * len(data)
-    trace: list[float] = []
-    converged = False
-    while True:
-        prior = PopulationPrior.of(mean, sd, named.index, named.reference, start)
-        climb = _Climb(fit, named, prior)
-        ends = list(pool.map(climb.run, at, data))
-        at = [end.params for end in ends]
-        marginal = sum(end.log_marginal for end in ends) + hyper.log_density(mean, sd)
-        converged = bool(trace) and bool(abs(marginal - trace[-1]) < TOLERANCE * len(data))
-        trace.append(float(marginal))
-        if converged or len(trace) == MAX_ROUNDS:
-            learned = replace(fit.specification, population=prior)
-            return Level(fit.num_states, learned, np.array(trace), converged)
-        precision = 1 / sd**2
-        points = np.array([named.values(params) for params in at])
-        given = Expansions(
-            at=points,
-            slope=np.array([end.gradient for end in ends]) + precision * (points - mean),
-            information=np.array([end.information for end in ends]) - np.diag(precision),
-        )
-        mean, sd = estimate_population(given, hyper, sd)
-
-
-def hyperprior(fit: FitResult, named: FreeParameters, pooled: np.ndarray) -> Hyperprior:
-    """What is assumed of mean and spread: as wide as an ordinary prior of a single subject.
-
-    Weights: mean around zero, of the prior scales; log-odds: around those of the pooled fit.
-    """
-    scale = dict(zip(fit.emission_names, fit.specification.emission_scale, strict=True))
-    of_weight = (named.keys["parameter"] == "weight").to_numpy()
-    features = named.keys["feature"].to_list()
-    width = np.array([scale.get(feature, ODDS_WIDTH) for feature in features])
-    return Hyperprior(
-        center=np.where(of_weight, 0.0, pooled),
-        width=width,
-        # Where there is no prior, spreads of log-odds still have a unit: one.
-        scale=np.where(of_weight & np.isfinite(width), width, ODDS_SCALE),
-    )
-
-
-@dataclass(frozen=True)
-class _End:
-    """One subject's mode under the population, and its posterior there.
-
-    Attributes
-    ----------
-    params
-        The mode.
-    gradient, information : (P,), (P, P)
-        Of the log posterior, the information being minus its Hessian; free coordinates.
-    log_marginal
-        Laplace's approximation of the log probability of the subject's choices, nats.
-    """
-
-    params: Parameters
-    gradient: np.ndarray
-    information: np.ndarray
-    log_marginal: float
-
-
-@dataclass(frozen=True)
-class _Climb:
-    fit: FitResult
-    named: FreeParameters
-    population: PopulationPrior
-
-    def run(self, start: Parameters, data: Data) -> _End:
-        """Climb to a subject's mode and look around."""
-        settings, k = self.fit.settings, self.fit.num_states
-        prior, free = self.population.prior(), self.fit.specification.free(k)
-        fit = maximize(start, data, prior, free, settings.tol, max_iters=settings.max_iters)
-        gradient, hessian = map(np.asarray, gradient_and_hessian(fit.params, data, prior, free))
-        index = self.named.index
-        information = -hessian[np.ix_(index, index)]
-        # At a mode it is positive; a climb that was cut short may not be at one.
-        eigenvalues = np.maximum(np.linalg.eigvalsh(information), 1e-8)
-        objective = float(np.nanmax(np.asarray(fit.trace)))
-        volume = 0.5 * (len(index) * np.log(2 * np.pi) - np.log(eigenvalues).sum())
-        return _End(
-            jax.tree.map(np.asarray, fit.params), gradient[index], information, objective + volume
-        )

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from glmhmm_core.errors import InputError
-from glmhmm_core.fitting.hierarchy import Hierarchy, Level
+from glmhmm_core.fitting.empirical_bayes import Level
+from glmhmm_core.fitting.hierarchy import Hierarchy
+from glmhmm_core.fitting.population_forecasts import Forecast
 from glmhmm_core.fitting.store import listed, read_settings, read_specification
 
 #: Raised with every change of what the file holds.
-FORMAT = 1
+FORMAT = 2
 
 
 def save_hierarchy(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
@@ -24,6 +26,10 @@ def save_hierarchy(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
         "settings": asdict(hierarchy.settings),
         "levels": [_plain(level) for level in hierarchy.levels],
         "folds": [[_plain(level) for level in fold] for fold in hierarchy.folds],
+        "forecasts": [
+            {"levels": [_plain(level) for level in one.levels], "sessions": dict(one.sessions)}
+            for one in hierarchy.forecasts
+        ],
     }
     with Path(path).open("wb") as file:
         np.savez_compressed(file, meta=np.array(json.dumps(meta)))
@@ -51,6 +57,7 @@ def load_hierarchy(path: str | os.PathLike[str]) -> Hierarchy:
             settings=read_settings(meta["settings"]),
             levels=tuple(map(_level, meta["levels"])),
             folds=tuple(tuple(map(_level, fold)) for fold in meta["folds"]),
+            forecasts=tuple(map(_forecast, meta["forecasts"])),
         )
     except Exception as error:  # damage shows as whatever zip, zlib, NumPy or JSON make of it
         raise InputError(
@@ -79,3 +86,8 @@ def _level(plain: dict[str, Any]) -> Level:
         np.array(plain["log_marginal"], np.float64),
         plain["converged"],
     )
+
+
+def _forecast(plain: dict[str, Any]) -> Forecast:
+    sessions = {subject: tuple(names) for subject, names in plain["sessions"].items()}
+    return Forecast(tuple(map(_level, plain["levels"])), sessions)

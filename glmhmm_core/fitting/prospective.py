@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +19,7 @@ from glmhmm_core.fitting.race import climb_all
 from glmhmm_core.fitting.refit import problem_of
 from glmhmm_core.fitting.result import CVFoldResult, Excluded, FitResult, SubjectFits
 from glmhmm_core.fitting.subject import score_fold
-from glmhmm_core.fitting.workers import Workers
+from glmhmm_core.fitting.workers import Job, Workers
 
 _log = logging.getLogger(__name__)
 
@@ -57,20 +57,52 @@ def score_prospectively(
         The same models with prospective folds in ``cv_metrics``; why there are none
         (``Excluded``) for a subject with too few sessions.
     """
+    before = constant or {}
+
+    def jobs_of(one: SubjectFits) -> list[PastFits]:
+        problem = problem_of(one.fits[0])
+        splits = prospective_splits(problem, num_folds)
+        return [
+            PastFits(
+                fit,
+                problem,
+                one.subject,
+                splits,
+                before[one.subject].find(fit.num_states) if one.subject in before else None,
+            )
+            for fit in one.fits
+        ]
+
+    return score_all(fits, jobs_of, on_finished)
+
+
+def score_all(
+    fits: Mapping[str, SubjectFits],
+    jobs_of: Callable[[SubjectFits], Sequence[Job]],
+    on_finished: Callable[[SubjectFits], None] | None = None,
+) -> dict[str, SubjectFits | Excluded]:
+    """Score the models of all subjects on the folds that their jobs give.
+
+    Parameters
+    ----------
+    jobs_of
+        From a subject's models to a job for each, which gives its folds. An ``InputError`` says
+        why there are none.
+
+    Returns
+    -------
+    dict
+        As of :func:`score_prospectively`.
+    """
     results: dict[str, SubjectFits | Excluded] = {}
     with Workers() as workers:
         pending: dict[str, list[Future[Any]]] = {}
         for subject, one in fits.items():
             try:
-                splits = prospective_splits(problem_of(one.fits[0]), num_folds)
+                jobs = jobs_of(one)
             except InputError as error:
                 results[subject] = Excluded(subject, str(error))
                 continue
-            before = constant[subject] if constant and subject in constant else None
-            jobs = [
-                _Forecast(fit, subject, splits, before.find(fit.num_states) if before else None)
-                for fit in one.fits
-            ]
             pending[subject] = [workers.submit(job, lambda _: None) for job in jobs]
         for subject, futures in pending.items():
             try:
@@ -116,16 +148,30 @@ def prospective_splits(problem: Problem, num_folds: int) -> Splits:
 
 
 @dataclass(frozen=True)
-class _Forecast:
-    """One model of one subject in all prospective folds, one after the other."""
+class PastFits:
+    """One model fitted to the past of every prospective fold, one after the other.
+
+    Attributes
+    ----------
+    fit
+        The model, and how it is fitted.
+    problem, subject
+        The data, and the name that random numbers depend on.
+    splits
+        The folds.
+    constant
+        The same model with a constant chain and the same folds, to start from too.
+    """
 
     fit: FitResult
+    problem: Problem
     subject: str
     splits: Splits
     constant: FitResult | None = None
 
     def run(self, run: Map, tell: ProgressCallback) -> tuple[CVFoldResult, ...]:
-        fit, problem = self.fit, problem_of(self.fit)
+        """Fit and score every fold."""
+        fit, problem = self.fit, self.problem
         folds: list[CVFoldResult] = []
         for fold in range(len(self.splits.train)):
             trained, tested = (side[fold][problem.session_index] for side in self.splits)
@@ -143,6 +189,6 @@ class _Forecast:
 
     def _same_past(self, fold: int) -> list[Parameters]:
         """Parameters of the constant chain that were fitted to this fold's sessions alone."""
-        trained = np.array(problem_of(self.fit).sessions)[self.splits.train[fold]].tolist()
+        trained = np.array(self.problem.sessions)[self.splits.train[fold]].tolist()
         folds = self.constant.cv_metrics if self.constant else ()
         return [f.fitted_params for f in folds if list(f.training_session_ids) == trained]

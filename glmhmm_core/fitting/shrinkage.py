@@ -13,8 +13,9 @@ from typing import Any
 from glmhmm_core.design.design import Design
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.climb import ProgressCallback
+from glmhmm_core.fitting.empirical_bayes import Level
 from glmhmm_core.fitting.fingerprint import data_hash, sources_hash
-from glmhmm_core.fitting.hierarchy import Hierarchy, Level
+from glmhmm_core.fitting.hierarchy import Hierarchy
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.result import Excluded, FitResult, SubjectFits
 from glmhmm_core.fitting.subject import Job, assemble

@@ -112,7 +112,7 @@ class Home:
         costly |= {"state_matches", "baseline_fits", "prospective_fits", "comparison"}
         if "model_comparison" not in also:  # which asks for them, though they may not be there
             costly |= {"session_fits", "session_kinds", "session_checks"}
-            costly |= {"shrunken_fits", "prospective_transition_fits"}
+            costly |= {"shrunken_fits", "prospective_transition_fits", "prospective_shrunken_fits"}
         left_out |= costly - set(also)
         return [a for a in built if (keys[a] & set(names) if names else not keys[a] & left_out)]
 
@@ -177,6 +177,7 @@ class Home:
             "shrunken_fits": "fits",
             "prospective_fits": "fits",
             "prospective_transition_fits": "fits",
+            "prospective_shrunken_fits": "fits",
             "baseline_fits": "baselines",
             "session_fits": "baselines",
         }

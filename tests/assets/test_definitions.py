@@ -26,6 +26,7 @@ PER_SUBJECT = {
     "heldout_bits",
     "baseline_fits",
     "prospective_fits",
+    "prospective_shrunken_fits",
     "model_comparison",
     "comparison",
     "parameter_errors",
@@ -86,7 +87,7 @@ def test_a_study_has_only_the_analyses_that_it_asks_for(make_home):
     dg.Definitions.validate_loadable(defs)
     optional = {"predictive_checks", "cohort_checks", "parameter_recovery"}
     optional |= {"session_fits", "session_kinds", "session_checks"}
-    optional |= {"hierarchical_fit", "shrunken_fits", "shrinkage"}
+    optional |= {"hierarchical_fit", "shrunken_fits", "prospective_shrunken_fits", "shrinkage"}
     names = {key.split("/")[1] for key in specs(defs)}
     assert names == {"raw_sessions", "population_fit"} | (PER_SUBJECT | COHORT) - optional
 

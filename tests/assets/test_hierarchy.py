@@ -17,9 +17,11 @@ from glmhmm_assets.defs.hierarchy import (
     stored_hierarchy,
 )
 from glmhmm_assets.defs.population import build_population_fit
+from glmhmm_assets.defs.rivals import SHRUNKEN_FORECASTS
 from glmhmm_assets.defs.tracking import _shrunken_models
 from glmhmm_assets.io_managers import build_io_managers
 from glmhmm_core.fitting.result import Excluded
+from glmhmm_core.fitting.shrunken_forecasts import forecast_shrunken
 from glmhmm_core.tables.comparison import comparison_table
 
 FEATURES = ("cleaned_sessions", "cleaning_report", "design_tensors")
@@ -61,8 +63,10 @@ def test_subjects_are_fitted_under_the_version_that_is_there(make_home):
     assert told["fingerprint"] == version.fingerprint
     assert told["converged_K2"] is True
     assert told["subjects"] == 2
-    assert len(version.folds) == 2
-    facts = home.metadata(home.run(assets=["subject_fits", SHRUNKEN]), SHRUNKEN)
+    assert len(version.folds) == len(version.forecasts) == 2
+    assert told["prospective_folds_converged"] == "2 of 2"
+    ahead = ["prospective_fits", SHRUNKEN_FORECASTS]
+    facts = home.metadata(home.run(assets=["subject_fits", SHRUNKEN, *ahead]), SHRUNKEN)
     for subject in "ab":
         fits = home.stored(SHRUNKEN, subject)
         assert facts[subject]["hierarchy"] == fits.population == version.fingerprint
@@ -82,7 +86,7 @@ def test_subjects_are_fitted_under_the_version_that_is_there(make_home):
     # Another session of b fits b anew, under the same version, and leaves a's fit as it is.
     before = {s: home.stored(SHRUNKEN, s).fingerprint for s in "ab"}
     home.write("b", seed=1, sessions=5)
-    home.run(assets=[*FEATURES, "subject_fits", SHRUNKEN])
+    home.run(assets=[*FEATURES, "subject_fits", SHRUNKEN, *ahead])
     after = {s: home.stored(SHRUNKEN, s).fingerprint for s in "ab"}
     assert after["a"] == before["a"]
     assert after["b"] != before["b"]
@@ -103,12 +107,22 @@ def test_subjects_are_fitted_under_the_version_that_is_there(make_home):
 
     # Beside the other models it gains as much over the ordinary fit as is said here.
     for subject in "ab":
-        made = {name: home.stored(name, subject) for name in ("subject_fits", SHRUNKEN)}
+        names = ("subject_fits", SHRUNKEN, *ahead)
+        made = {name: home.stored(name, subject) for name in names}
         models = comparison_table(subject, side_by_side(made))
         bits = dict(models.select("model", "heldout_bits_per_trial").rows())
         gain = table.filter(subject=subject)["heldout_gain"][0]
         assert bits["hierarchical"] - bits["glmhmm"] == pytest.approx(gain, abs=1e-12)
-        assert models.filter(model="hierarchical")["gain_over_glm"].null_count() == 0
+        (row,) = models.filter(model="hierarchical").to_dicts()
+        assert row["gain_over_glm"] is not None
+        # So it is on prospective folds, b's of more sessions than the population knew among them.
+        forecast = forecast_shrunken({subject: made[SHRUNKEN]}, version)[subject]
+        scores = [fold.test_log_likelihood_per_trial for fold in forecast[2].cv_metrics]
+        stored = [fold.test_log_likelihood_per_trial for fold in made[ahead[1]][2].cv_metrics]
+        assert stored == scores
+        (glm,) = models.filter(model="glm").to_dicts()
+        gain = row["prospective_bits_per_trial"] - glm["prospective_bits_per_trial"]
+        assert row["prospective_gain"] == pytest.approx(gain, abs=1e-12)
 
     # Where a refit is held, both are of the sessions that the fit which stands saw.
     design = home.stored("design_tensors", "b")
@@ -117,11 +131,31 @@ def test_subjects_are_fitted_under_the_version_that_is_there(make_home):
     assert seen["b"].keys["session"].unique().sort().to_list() == ["s00", "s02"]
     assert seen["c"] is design
 
+    # For other prospective folds a version is due, and until then there are no forecasts.
+    due = home.study.model_digest()
+    home.edit("prospective_folds = 2", "prospective_folds = 1")
+    assert home.study.model_digest() != due
+    home.run(assets=[SHRUNKEN, SHRUNKEN_FORECASTS])
+    assert "2 prospective folds, not 1" in home.stored(SHRUNKEN_FORECASTS, "a").reason
+
     # Another K is learned with the next version; until then nobody is fitted under the old one.
     home.edit("[figures]", "[hierarchy]\nnum_states = [1]\n\n[figures]")
     assert stored_hierarchy(home.study) is None
     home.run(assets=[SHRUNKEN])
     assert "no hierarchical_fit that serves" in home.stored(SHRUNKEN, "a").reason
+
+
+def test_there_are_forecasts_where_the_study_asks_for_both(make_home):
+    home = make_home(a=0)
+
+    def built():
+        keys = home.definitions().resolve_asset_graph().get_all_asset_keys()
+        return {key.path[-1] for key in keys}
+
+    assert SHRUNKEN_FORECASTS in built()
+    home.edit("prospective_folds = 2", "prospective_folds = 0")
+    assert SHRUNKEN_FORECASTS not in built()
+    assert SHRUNKEN in built()
 
 
 def test_one_subject_has_no_population_to_learn_from(make_home):
@@ -139,5 +173,5 @@ def test_a_study_may_do_without(make_home):
     home = make_home(a=0)
     home.edit("[figures]", "[hierarchy]\nenabled = false\n\n[figures]")
     names = {key.path[-1] for key in home.definitions().resolve_asset_graph().get_all_asset_keys()}
-    assert not names & {NAME, SHRUNKEN, "shrinkage"}
+    assert not names & {NAME, SHRUNKEN, SHRUNKEN_FORECASTS, "shrinkage"}
     assert "fit_tracking" in names

@@ -14,14 +14,19 @@ from sklearn.linear_model import LogisticRegression
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting import Excluded, FitSettings, fit_population, fit_subjects
-from glmhmm_core.fitting.hierarchy import TOLERANCE, fit_hierarchy
+from glmhmm_core.fitting.empirical_bayes import TOLERANCE
+from glmhmm_core.fitting.hierarchy import fit_hierarchy, hierarchy_fingerprint
+from glmhmm_core.fitting.hierarchy_store import load_hierarchy, save_hierarchy
 from glmhmm_core.fitting.shrinkage import fit_shrunken
+from glmhmm_core.fitting.shrunken_forecasts import forecast_shrunken
 from glmhmm_core.fitting.store import load_fits, save_fits
 from glmhmm_core.fitting.uncertainty import standard_errors
 
 SETTINGS = FitSettings(emission_prior_scale=3.0, n_restarts=2, max_iters=MAX_ITERS, cv_folds=2)
 MEAN = np.array([[4.0, 0.2], [0.5, -1.5]])
 SD = np.array([[1.2, 0.4], [0.4, 0.8]])
+#: Of a subject's ten sessions, in the first of so many prospective folds: trained on, and scored.
+AHEAD, PAST, NEXT = 2, ("s0", "s1", "s2", "s3", "s4"), ("s5", "s6")
 
 
 @cache
@@ -55,12 +60,17 @@ def pooled():
 
 @cache
 def learned():
-    return fit_hierarchy(designs(), pooled(), [2])
+    return fit_hierarchy(designs(), pooled(), [2], AHEAD)
 
 
 @cache
 def shrunken():
     return fit_shrunken(designs(), learned())
+
+
+@cache
+def forecasts():
+    return forecast_shrunken(shrunken(), learned())
 
 
 def ordered(values):
@@ -169,6 +179,92 @@ def test_held_out_sessions_are_those_of_the_other_fits():
         assert fits.population == learned().fingerprint
         for mine, theirs in zip(fits[2].cv_metrics, pooled()[2].cv_metrics, strict=True):
             assert {f"{name}/{s}" for s in mine.test_session_ids} <= set(theirs.test_session_ids)
+
+
+def test_a_forecast_is_what_would_have_been_learned_when_the_future_had_not_come():
+    past = {
+        name: replace(design, mask=design.mask & np.isin(design.session_ids, PAST))
+        for name, design in designs().items()
+    }
+    then = fit_population(past, [2], replace(SETTINGS, cv_folds=0))
+    known = fit_hierarchy(past, then, [2])
+    ours, theirs = learned().forecasts[0].level(2).prior, known.level(2).prior
+    # Numbers of states are those of the pooled fit of each.
+    order = [np.argsort(-prior.weight_mean[:, 0, 0]) for prior in (ours, theirs)]
+    for name in ("weight_mean", "weight_sd", "chain_mean", "chain_sd"):
+        one, two = getattr(ours, name)[order[0]], getattr(theirs, name)[order[1]]
+        np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-3, err_msg=name)
+    fits = fit_shrunken(past, known)
+    for name, trials in cohort()[0].items():
+        fold, params = forecasts()[name][2].cv_metrics[0], fits[name][2].fitted_params
+        assert (fold.training_session_ids, fold.test_session_ids) == (PAST, NEXT)
+        expected = [log_likelihood(params, trials.rows(trials.session_ids == s)) for s in NEXT]
+        np.testing.assert_allclose(fold.test_session_log_likelihoods, expected, atol=0.01)
+
+
+def test_sessions_that_are_forecast_or_come_later_change_no_forecast():
+    """Neither themselves nor through the pooled fit, which knows them."""
+    changed = {}
+    for name, design in designs().items():
+        later = ~np.isin(design.session_ids, PAST)
+        y = np.where(later & design.mask, 1 - design.y, design.y)
+        changed[name] = replace(design, y=y, X=design.X + later[:, None])
+    fit = pooled()[2]
+    moved = fit.fitted_params._replace(emission_weights=fit.fitted_params.emission_weights + 1.0)
+    told = replace(pooled(), fits=(replace(fit, fitted_params=moved),))
+    other = fit_hierarchy(changed, told, [2], AHEAD)
+    for name, value in vars(learned().forecasts[0].level(2).prior).items():
+        np.testing.assert_array_equal(getattr(other.forecasts[0].level(2).prior, name), value)
+    last = [h.forecasts[1].level(2).prior.weight_mean for h in (learned(), other)]
+    assert not np.array_equal(*last)
+    again = forecast_shrunken(fit_shrunken(changed, other), other)
+    for name, fits in forecasts().items():
+        one, two = fits[2].cv_metrics[0], again[name][2].cv_metrics[0]
+        for part in ("initial_probs", "transition_matrix", "emission_weights"):
+            params = (getattr(fold.fitted_params, part) for fold in (one, two))
+            np.testing.assert_array_equal(*params)
+        assert one.test_session_log_likelihoods != two.test_session_log_likelihoods
+        assert fits[2].raw_log_likelihood == shrunken()[name][2].raw_log_likelihood
+
+
+def test_who_has_too_few_sessions_for_a_forecast_takes_no_part():
+    """A subject that was not learned from is forecast all the same."""
+    nine = designs()["s0"].of_sessions([f"s{i}" for i in range(9)])
+    fits = replace(pooled(), fits=(replace(pooled()[2], settings=replace(SETTINGS, cv_folds=0)),))
+    known = fit_hierarchy({**designs(), "s0": nine}, fits, [2], 5)
+    others = designs().keys() - {"s0"}
+    assert [forecast.sessions.keys() for forecast in known.forecasts] == [others] * 5
+    given = {"s0": nine, "new": replace(designs()["s1"], subject="new")}
+    made = forecast_shrunken(fit_shrunken(given, known), known)
+    assert "5 prospective folds need 10 sessions, there are 9" in made["s0"].reason
+    assert len(made["new"][2].cv_metrics) == 5
+    two = fit_hierarchy({"s0": nine, "s1": designs()["s1"]}, fits, [2], 5)
+    assert two.forecasts == ()
+    (none,) = forecast_shrunken({"s1": shrunken()["s1"]}, two).values()
+    assert "no population was learned for prospective folds" in none.reason
+
+
+def test_no_fold_forecasts_what_its_population_saw():
+    """With fewer sessions than it was learned from, a fold begins earlier."""
+    fits = shrunken()["s0"]
+    fit = fits[2]
+    rows = ~np.isin(fit.session_ids, ["s8", "s9"])
+    arrays = {name: getattr(fit, name)[rows] for name in ("X", "U", "y", "mask", "session_ids")}
+    fewer = replace(fits, fits=(replace(fit, **arrays),))
+    made = forecast_shrunken({"s0": fewer}, learned())["s0"]
+    assert isinstance(made, Excluded)
+    assert made.reason.startswith("subject 's0', prospective folds under learned priors: ")
+    assert "fold 0 was learned from s4, which the fold does not train on" in made.reason
+
+
+def test_a_hierarchy_keeps_its_forecasts_in_its_file(tmp_path):
+    save_hierarchy(tmp_path / "hierarchy.npz", learned())
+    again = load_hierarchy(tmp_path / "hierarchy.npz")
+    for ours, theirs in zip(learned().forecasts, again.forecasts, strict=True):
+        assert ours.sessions == theirs.sessions
+        for name, value in vars(ours.level(2).prior).items():
+            np.testing.assert_array_equal(getattr(theirs.level(2).prior, name), value)
+    assert learned().fingerprint != hierarchy_fingerprint(designs(), pooled(), [2], AHEAD + 1)
 
 
 def test_a_shrunken_fit_keeps_its_priors_in_its_file(tmp_path):

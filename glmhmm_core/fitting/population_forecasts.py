@@ -1,0 +1,106 @@
+"""The population as everyone's past tells of it: one for each prospective fold.
+
+A fold forecasts the next sessions of every subject at once, so its population is learned from the
+sessions before those, of all subjects: no session that is forecast, or comes later, is in it. It
+begins at a pooled fit of the same sessions, since the one that is there has seen the future.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.empirical_bayes import Level, learn_level
+from glmhmm_core.fitting.folds import Splits
+from glmhmm_core.fitting.problem import Problem
+from glmhmm_core.fitting.prospective import PastFits, prospective_splits
+from glmhmm_core.fitting.result import FitResult
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The populations of one prospective fold.
+
+    Attributes
+    ----------
+    levels
+        By number of states, ascending.
+    sessions
+        Names of those that they were learned from, by subject.
+    """
+
+    levels: tuple[Level, ...]
+    sessions: Mapping[str, tuple[str, ...]]
+
+    def level(self, num_states: int) -> Level:
+        """The population of one model."""
+        return next(level for level in self.levels if level.num_states == num_states)
+
+
+def learn_forecasts(
+    models: Sequence[FitResult],
+    problems: Mapping[str, Problem],
+    num_folds: int,
+    pool: ThreadPoolExecutor,
+) -> tuple[Forecast, ...]:
+    """Learn the population of every model for each prospective fold.
+
+    Subjects with too few sessions for so many folds are not forecast, and take no part.
+
+    Parameters
+    ----------
+    models
+        Pooled fits, which say what is fitted and how.
+    problems
+        The subjects' data, by name.
+    num_folds
+        Prospective folds of every subject.
+    pool
+        Threads for the climbs.
+
+    Returns
+    -------
+    tuple
+        By fold; empty where there are none, or fewer than two subjects take part.
+    """
+    splits: dict[str, Splits] = {}
+    for subject, problem in problems.items():
+        with suppress(InputError):
+            splits[subject] = prospective_splits(problem, num_folds)
+    if not num_folds or len(splits) < 2:
+        return ()
+    together = _pooled({subject: problems[subject] for subject in splits})
+    trained, tested = (np.concatenate(sides, 1) for sides in zip(*splits.values(), strict=True))
+    everyone = Splits(trained, tested)
+    pooled = [PastFits(fit, together, "population", everyone) for fit in models]
+    begin = [past.run(pool.map, lambda _: None) for past in pooled]
+    forecasts = []
+    for fold in range(num_folds):
+        pasts = {subject: split.train[fold] for subject, split in splits.items()}
+        data = [problems[s].data(~past[problems[s].session_index]) for s, past in pasts.items()]
+        levels = [
+            learn_level(fit, folds[fold].fitted_params, data, pool)
+            for fit, folds in zip(models, begin, strict=True)
+        ]
+        sessions = {s: np.array(problems[s].sessions)[past] for s, past in pasts.items()}
+        seen = {s: tuple(names.tolist()) for s, names in sessions.items()}
+        forecasts.append(Forecast(tuple(levels), seen))
+    return tuple(forecasts)
+
+
+def _pooled(problems: Mapping[str, Problem]) -> Problem:
+    """The sessions of all subjects behind one another, as those of one."""
+    parts = list(problems.values())
+    ids = [np.char.add(f"{name}/", one.session_ids.astype(str)) for name, one in problems.items()]
+    return Problem(
+        np.concatenate([one.X for one in parts]),
+        np.concatenate([one.U for one in parts]),
+        np.concatenate([one.y for one in parts]),
+        np.concatenate([one.mask for one in parts]),
+        np.concatenate(ids),
+        parts[0].num_classes,
+        parts[0].baseline_class_idx,
+    )
