@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from glmhmm_core.engine.expectation import Expectation
 from glmhmm_core.engine.parameters import Parameters
-from glmhmm_core.engine.transitions import log_odds, matrix_of
+from glmhmm_core.engine.transitions import chain_coordinates, matrix_of
 
 #: Log-odds and relative log-probabilities are held within this: beyond it they do not matter.
 LARGEST = 40.0
@@ -17,10 +17,7 @@ LARGEST = 40.0
 
 def pack(params: Parameters) -> jax.Array:
     """Vector (P,) of parameters with positive probabilities."""
-    chain = log_odds(params.transition_matrix)[:, :, None]
-    if params.transition_weights is not None:
-        chain = jnp.concatenate([chain, jnp.asarray(params.transition_weights)], 2)
-    initial = jnp.log(jnp.asarray(params.initial_probs))
+    initial, chain = jnp.log(jnp.asarray(params.initial_probs)), chain_coordinates(params)
     return jnp.concatenate([initial, chain.ravel(), jnp.ravel(params.emission_weights)])
 
 

@@ -21,7 +21,12 @@ from glmhmm_core.engine.messages import (
     likelihoods,
     total,
 )
-from glmhmm_core.engine.odds import InitialStep, constant_step_under, initial_step
+from glmhmm_core.engine.odds import (
+    InitialStep,
+    constant_step_under,
+    driven_step_under,
+    initial_step,
+)
 from glmhmm_core.engine.parameters import Free, Parameters, Prior, log_prior
 from glmhmm_core.engine.transitions import (
     ChainStep,
@@ -208,6 +213,8 @@ def _chain_step(params: Parameters, prior: Prior, free: Free, sums: Sums) -> Cha
         if prior.odds is not None:
             return constant_step_under(params, counts, prior.odds)
         return constant_step(jnp.asarray(params.transition_matrix), counts)
+    if prior.odds is not None:
+        return driven_step_under(params, jnp.asarray(free.transition), sums.driven, prior.odds)
     return driven_step(
         params,
         jnp.asarray(free.transition),

@@ -11,11 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from glmhmm_core.engine.parameters import Array, Parameters, gaussian_log_density
-from glmhmm_core.engine.transitions import ChainStep, log_odds, others
+from glmhmm_core.engine.transitions import (
+    ChainStep,
+    DrivenSums,
+    chain_coordinates,
+    driven_step,
+    others,
+)
 
 
 class OddsPrior(NamedTuple):
-    """Gaussian priors on the log-odds of the initial law and of a constant chain, K > 1.
+    """Gaussian priors on the log-odds of the initial law and of the chain, K > 1.
 
     Densities of the log-odds, not of the probabilities.
 
@@ -26,9 +32,9 @@ class OddsPrior(NamedTuple):
         the reference itself.
     reference : int ()
         State that the initial log-odds are relative to.
-    chain_mean, chain_precision : float64 (K, K-1)
-        Of the log-odds of leaving each state for each other one, in state order, over staying;
-        positive precisions.
+    chain_mean, chain_precision : float64 (K, K-1, 1+D)
+        Of the log-odds of leaving each state for each other one, in state order, over staying,
+        and of their weights on the D transition regressors; precision 0 for a frozen weight.
     """
 
     initial_mean: Array
@@ -38,10 +44,10 @@ class OddsPrior(NamedTuple):
     chain_precision: Array
 
     def off_means(self, params: Parameters) -> tuple[jax.Array, jax.Array]:
-        """Log-odds less their means: initial (K,) and chain (K, K-1)."""
+        """Log-odds less their means: initial (K,) and chain (K, K-1, 1+D)."""
         log = jnp.log(jnp.asarray(params.initial_probs))
         initial = log - log[self.reference] - self.initial_mean
-        return initial, log_odds(params.transition_matrix) - self.chain_mean
+        return initial, chain_coordinates(params) - self.chain_mean
 
     def log_density(self, params: Parameters) -> jax.Array:
         """Log density at some parameters, nats."""
@@ -96,10 +102,33 @@ def constant_step_under(params: Parameters, counts: jax.Array, prior: OddsPrior)
     k = matrix.shape[0]
     rows, away = np.arange(k)[:, None], others(k)
     leaving = counts.sum(1, keepdims=True)
-    precision = jnp.asarray(prior.chain_precision)
-    gradient = (counts - leaving * matrix)[rows, away] - precision * prior.off_means(params)[1]
+    precision = jnp.asarray(prior.chain_precision)[:, :, 0]
+    pull = precision * prior.off_means(params)[1][:, :, 0]
+    gradient = (counts - leaving * matrix)[rows, away] - pull
     odds = matrix[rows, away]
     eye = jnp.eye(k - 1)[None]
     outer = eye * odds[:, None] - odds[:, :, None] * odds[:, None]
     metric = jnp.linalg.inv(leaving[:, :, None] * outer + eye * precision[:, None])
     return ChainStep(gradient, (metric @ gradient[:, :, None])[:, :, 0], metric)
+
+
+def driven_step_under(
+    params: Parameters, free: jax.Array, sums: DrivenSums, prior: OddsPrior
+) -> ChainStep:
+    """EM's step where the chain has regressors, and such a prior in place of the ordinary ones.
+
+    Parameters
+    ----------
+    free : (K, K-1, D)
+        0 where a weight is frozen.
+    sums
+        Over all lanes.
+    """
+    precision = jnp.asarray(prior.chain_precision)
+    k, rows, dims = precision.shape
+    eye = jnp.eye(rows * dims).reshape(1, rows, dims, rows, dims)
+    known = DrivenSums(
+        sums.gradient - precision * prior.off_means(params)[1],
+        sums.information + precision[:, :, :, None, None] * eye,
+    )
+    return driven_step(params, free, jnp.zeros(dims - 1), jnp.zeros((k, k)), known)

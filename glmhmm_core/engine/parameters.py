@@ -54,7 +54,8 @@ class Prior(NamedTuple):
     emission_mean : float64 (K, C-1, M), or None
         Mean of the Gaussian prior on each weight; None for zero.
     odds : OddsPrior, or None
-        Gaussian priors on the log-odds of a chain without regressors, beside the Dirichlet.
+        Gaussian priors on the log-odds of the chain, beside the Dirichlet of a constant one; in
+        place of it and of ``transition_precision`` where transitions have regressors.
     """
 
     emission_precision: Array
@@ -132,7 +133,7 @@ def log_prior(params: Parameters, prior: Prior, free: Free) -> jax.Array:
     )
     if prior.odds is not None:
         on_chain = on_chain + prior.odds.log_density(params)
-    if params.transition_weights is None:
+    if params.transition_weights is None or prior.odds is not None:
         return on_weights + on_chain
     assert prior.transition_precision is not None
     assert free.transition is not None

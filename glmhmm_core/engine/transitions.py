@@ -28,6 +28,14 @@ def log_odds(matrix: Array) -> jax.Array:
     return away - jnp.diagonal(log)[:, None]
 
 
+def chain_coordinates(params: Parameters) -> jax.Array:
+    """Log-odds of leaving over staying at u = 0, beside their weights: (K, K-1, 1+D)."""
+    odds = log_odds(params.transition_matrix)[:, :, None]
+    if params.transition_weights is None:
+        return odds
+    return jnp.concatenate([odds, jnp.asarray(params.transition_weights)], 2)
+
+
 def matrix_of(odds: jax.Array) -> jax.Array:
     """Transition probabilities of log-odds: (K, K-1, ...) -> (K, K, ...)."""
     k = odds.shape[0]

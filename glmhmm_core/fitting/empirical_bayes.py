@@ -16,7 +16,6 @@ from glmhmm_core.engine.curvature import gradient_and_hessian
 from glmhmm_core.engine.em import maximize
 from glmhmm_core.engine.expectation import Data
 from glmhmm_core.engine.parameters import Parameters
-from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.free_parameters import FreeParameters, free_parameters
 from glmhmm_core.fitting.population_prior import PopulationPrior
 from glmhmm_core.fitting.random_effects import Expansions, Hyperprior, estimate_population
@@ -78,12 +77,6 @@ def learn_level(
     pool
         Threads for the subjects' climbs.
     """
-    if fit.transition_names:
-        raise InputError(
-            "transitions have regressors",
-            where="hierarchical fit",
-            remedy="Fit it to models with a constant chain.",
-        )
     if len(data) == 1:
         return Level(fit.num_states, fit.specification, np.empty(0), True)
     start = fit.specification.start(start)
@@ -118,12 +111,17 @@ def learn_level(
 def hyperprior(fit: FitResult, named: FreeParameters, pooled: np.ndarray) -> Hyperprior:
     """What is assumed of mean and spread: as wide as an ordinary prior of a single subject.
 
-    Weights: mean around zero, of the prior scales; log-odds: around those of the pooled fit.
+    Weights, of choices and of transitions: mean around zero, of the prior scales; log-odds: around
+    those of the pooled fit.
     """
-    scale = dict(zip(fit.emission_names, fit.specification.emission_scale, strict=True))
-    of_weight = (named.keys["parameter"] == "weight").to_numpy()
-    features = named.keys["feature"].to_list()
-    width = np.array([scale.get(feature, ODDS_WIDTH) for feature in features])
+    model = fit.specification
+    scales = {
+        "weight": dict(zip(model.emission_names, model.emission_scale, strict=True)),
+        "transition_weight": dict(zip(model.transition_names, model.transition_scale, strict=True)),
+    }
+    keys = named.keys.select("parameter", "feature").rows()
+    of_weight = np.array([parameter in scales for parameter, _ in keys])
+    width = np.array([scales.get(what, {}).get(feature, ODDS_WIDTH) for what, feature in keys])
     return Hyperprior(
         center=np.where(of_weight, 0.0, pooled),
         width=width,

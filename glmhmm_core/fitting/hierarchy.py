@@ -106,7 +106,8 @@ def fit_hierarchy(
     Raises
     ------
     InputError
-        If a model is not in ``pooled``, or has transition regressors.
+        If a model is not in ``pooled``, has one state and transition regressors, or a design
+        lacks one of these.
     """
     subjects = tuple(sorted(designs))
     known = {fit.num_states: fit for fit in pooled.fits}
@@ -124,7 +125,14 @@ def fit_hierarchy(
             "and its priors are the ordinary ones.",
         )
     models = [known[k] for k in sorted(set(num_states))]
-    problems = {s: Problem.of_design(designs[s].driven_by(())) for s in subjects}
+    regressors = models[0].transition_names
+    if regressors and models[0].num_states == 1:
+        raise InputError(
+            "a model of one state has no transitions that regressors could drive",
+            where="hierarchical fit",
+            remedy="Name numbers of states from 2 on, or fit it without transition regressors.",
+        )
+    problems = {s: Problem.of_design(designs[s].driven_by(regressors)) for s in subjects}
     parts = []
     with ThreadPoolExecutor(available_cores(), "hierarchy") as pool:
         for fold in (None, *range(models[0].settings.cv_folds)):

@@ -20,9 +20,10 @@ class PopulationPrior:
     Attributes
     ----------
     weight_mean, weight_sd : float64 (K, C-1, M)
-        Of the emission weights.
-    chain_mean, chain_sd : float64 (K, K-1)
-        Of the log-odds of leaving each state for each other one over staying.
+        Of the emission weights; infinite for a frozen one, whose mean is its value.
+    chain_mean, chain_sd : float64 (K, K-1, 1+D)
+        Of the log-odds of leaving each state for each other one over staying, and of their weights
+        on the D transition regressors; of frozen weights as above.
     initial_mean, initial_sd : float64 (K,)
         Of the log-odds that a session begins in each state over ``reference``, whose own are 0
         and infinity.
@@ -53,20 +54,21 @@ class PopulationPrior:
         """
         k = len(frozen.initial_probs)
         weights = np.asarray(frozen.emission_weights, np.float64)
-        sizes = [k, k + k * (k - 1)]
-        means = np.concatenate([np.zeros(sizes[1]), weights.ravel()])
+        driven = frozen.transition_weights
+        driven = np.zeros((k, k - 1, 0)) if driven is None else np.asarray(driven, np.float64)
+        chain = np.concatenate([np.zeros((k, k - 1, 1)), driven], axis=2)
+        means = np.concatenate([np.zeros(k), chain.ravel(), weights.ravel()])
         means[index] = mean
-        sds = np.ones(len(means))
-        sds[reference] = np.inf
+        sds = np.full(len(means), np.inf)
         sds[index] = sd
         (initial_mean, chain_mean, weight_mean), (initial_sd, chain_sd, weight_sd) = (
-            np.split(whole, sizes) for whole in (means, sds)
+            np.split(whole, [k, k + chain.size]) for whole in (means, sds)
         )
         return cls(
             weight_mean.reshape(weights.shape),
             weight_sd.reshape(weights.shape),
-            chain_mean.reshape(k, k - 1),
-            chain_sd.reshape(k, k - 1),
+            chain_mean.reshape(chain.shape),
+            chain_sd.reshape(chain.shape),
             initial_mean,
             initial_sd,
             reference,
@@ -80,6 +82,8 @@ class PopulationPrior:
         arrays: dict[str, Any] = {
             name: np.array(value, np.float64) for name, value in values.items()
         }
+        if len(arrays["initial_mean"]) == 1:  # lists do not keep the axes behind an empty one
+            arrays |= {name: np.zeros((1, 0, 1)) for name in ("chain_mean", "chain_sd")}
         return cls(**{**arrays, "reference": int(values["reference"])})
 
     def prior(self) -> Prior:
@@ -103,7 +107,10 @@ class PopulationPrior:
     def center(self) -> Parameters:
         """The subject that is the population's mean in every coordinate."""
         k = len(self.initial_mean)
-        shaped = Parameters(np.ones(k), np.ones((k, k)), self.weight_mean)
+        driven = self.chain_mean[:, :, 1:]
+        shaped = Parameters(
+            np.ones(k), np.ones((k, k)), self.weight_mean, driven if driven.shape[2] else None
+        )
         return jax.tree.map(np.asarray, unpack(jnp.asarray(self.flat()[0]), shaped))
 
     def flat(self) -> tuple[np.ndarray, np.ndarray]:

@@ -61,14 +61,15 @@ def _start(
 ) -> tuple[list[Future[Any]], tuple[str, ...]] | Excluded:
     """Put a subject's jobs on the way, by fold and number of states; and what is to be noted."""
     where = f"subject {design.subject!r}"
-    problem, settings = Problem.of_design(design.driven_by(())), hierarchy.settings
-    notes, known = hierarchy.notes, hierarchy.levels[0].specification
+    settings, known = hierarchy.settings, hierarchy.levels[0].specification
+    notes = hierarchy.notes
     model = (hierarchy.choice_names, hierarchy.baseline_class_idx)
     if (design.choice_names, design.baseline_class_idx) != model:
         return Excluded(design.subject, f"{where}: its choices are not those of the population")
     if design.feature_names != known.emission_names:
         return Excluded(design.subject, f"{where}: its regressors are not the population's")
     try:
+        problem = Problem.of_design(design.driven_by(known.transition_names))
         check_problem(problem, known, where)
     except InputError as error:
         return Excluded(design.subject, str(error))

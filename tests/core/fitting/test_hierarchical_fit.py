@@ -1,6 +1,6 @@
 """The hierarchical fit: what it learns, where its subjects end, and what its folds have seen."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache, partial
 
 import numpy as np
@@ -17,9 +17,10 @@ from glmhmm_core.fitting import Excluded, FitSettings, fit_population, fit_subje
 from glmhmm_core.fitting.empirical_bayes import TOLERANCE
 from glmhmm_core.fitting.hierarchy import fit_hierarchy, hierarchy_fingerprint
 from glmhmm_core.fitting.hierarchy_store import load_hierarchy, save_hierarchy
+from glmhmm_core.fitting.population_prior import PopulationPrior
 from glmhmm_core.fitting.shrinkage import fit_shrunken
 from glmhmm_core.fitting.shrunken_forecasts import forecast_shrunken
-from glmhmm_core.fitting.store import load_fits, save_fits
+from glmhmm_core.fitting.store import listed, load_fits, save_fits
 from glmhmm_core.fitting.uncertainty import standard_errors
 
 SETTINGS = FitSettings(emission_prior_scale=3.0, n_restarts=2, max_iters=MAX_ITERS, cv_folds=2)
@@ -85,6 +86,7 @@ def test_many_trials_of_one_state_give_the_random_effects_of_separate_regression
     given = {name: design_of(t, name) for name, t in trials.items()}
     settings = replace(SETTINGS, cv_folds=0)
     prior = fit_hierarchy(given, fit_population(given, [1], settings), [1]).level(1).prior
+    assert PopulationPrior.read(listed(asdict(prior))).chain_mean.shape == prior.chain_mean.shape
 
     estimates, covariance = [], []
     for one in trials.values():
