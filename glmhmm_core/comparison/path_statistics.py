@@ -21,17 +21,19 @@ PATH_SCHEMA: dict[str, pl.DataType] = {
 }
 #: Of all states together, and of each.
 OVERALL = ("switches_per_session", "switches_variance", "share_switching")
-BY_STATE = ("occupancy", "run_mean", "run_median", "dwell")
+BY_STATE = ("occupancy", "occupancy_rise", "run_mean", "run_median", "dwell")
 
 
 def path_table(fit: FitResult, num_paths: int = 100, seed: int = 0) -> pl.DataFrame:
     """Statistics of a fit's paths of states with their posterior intervals, as ``PATH_SCHEMA``.
 
     ``switches_per_session``, their ``switches_variance`` over sessions and the share of
-    sessions with a switch, ``share_switching``; for each state its ``occupancy``, the mean and
-    median length of its runs, and its ``dwell``: trials that had a next one in their session
-    over departures, which is not cut short by the sessions' ends. Intervals are of what is
-    unknown of the states, given the parameters. Null where a state is never visited, or left.
+    sessions with a switch, ``share_switching``; for each state its ``occupancy`` and
+    ``occupancy_rise``, by how much it is higher in the later halves of sessions than in the
+    earlier, the mean and median length of its runs, and its ``dwell``: trials that had a next one
+    in their session over departures, which is not cut short by the sessions' ends. Intervals are
+    of what is unknown of the states, given the parameters. Null where a state is never visited,
+    or left.
     """
     problem = problem_of(fit)
     k = fit.num_states
@@ -76,16 +78,30 @@ def statistics(
     followed = np.concatenate([~first[1:], [False]])
     left = np.concatenate([switch[:, 1:], np.zeros((len(paths), 1), bool)], axis=1)
     starts = switch | first[None]
+    late = _late(first)
+    halves = np.array([(~late).sum(), late.sum()])
     for state in range(num_states):
         here = paths == state
         runs, exits = (here & starts).sum(1), (here & left).sum(1)
+        early_and_late = np.stack([here[:, ~late].sum(1), here[:, late].sum(1)], axis=1)
+        shares = _over(early_and_late, np.broadcast_to(halves, early_and_late.shape))
         found["occupancy", state] = here.mean(1)
+        found["occupancy_rise", state] = shares[:, 1] - shares[:, 0]
         found["run_mean", state] = _over(here.sum(1), runs)
         found["run_median", state] = np.array(
             [_median_run(p, s, state) for p, s in zip(paths, starts, strict=True)]
         )
         found["dwell", state] = _over((here & followed).sum(1), exits)
     return found
+
+
+def _late(first: np.ndarray) -> np.ndarray:
+    """Which trials are in the later half of their session, bool (T,); a middle one is."""
+    begins = np.flatnonzero(first)
+    lengths = np.diff(np.append(begins, len(first)))
+    place = np.arange(len(first)) - np.repeat(begins, lengths)
+    late: np.ndarray = 2 * place + 1 >= np.repeat(lengths, lengths)
+    return late
 
 
 def _median_run(path: np.ndarray, starts: np.ndarray, state: int) -> float:
@@ -95,4 +111,4 @@ def _median_run(path: np.ndarray, starts: np.ndarray, state: int) -> float:
 
 
 def _over(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)

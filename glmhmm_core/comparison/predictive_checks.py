@@ -56,8 +56,9 @@ def predictive_checks(
 
     Of the decoded states (the most probable one of each trial): ``switches_per_session``, their
     ``switches_variance`` over sessions, ``share_switching`` (sessions with a switch), and each
-    state's ``occupancy``, ``run_mean`` and ``run_median``. Of the choices: mean length of runs
-    of one choice, ``choice_run_mean``, and ``choice_autocorrelation`` by lag.
+    state's ``occupancy``, ``occupancy_rise`` (in the later halves of sessions less in the
+    earlier), ``run_mean`` and ``run_median``. Of the choices: mean length of runs of one choice,
+    ``choice_run_mean``, and ``choice_autocorrelation`` by lag.
 
     Parameters
     ----------

@@ -35,6 +35,25 @@ def test_variance_is_over_sessions():
     assert found["share_switching", None] == [0.5]
 
 
+def test_variance_is_no_deviation_and_a_median_no_mean():
+    # Runs of state 0: 1, 1, 4, and of state 1: 1, 3; sessions of 3 and 0 switches.
+    paths = np.array([[0, 1, 0, 1, 1, 1, 0, 0, 0, 0]])
+    found = statistics(paths, np.repeat([0, 1], [6, 4]), 2)
+    assert found["switches_variance", None] == [2.25]
+    assert found["run_median", 0] == [1.0]
+    assert found["run_mean", 0] == [2.0]
+
+
+def test_a_rise_is_between_the_halves_of_each_session():
+    # Halves 01|11 and 00|101: a middle trial is a later one.
+    paths = np.array([[0, 1, 1, 1, 0, 0, 1, 0, 1], [1, 1, 1, 1, 0, 0, 0, 0, 0]])
+    found = statistics(paths, np.repeat([0, 1], [4, 5]), 2)
+    np.testing.assert_allclose(found["occupancy_rise", 1], [4 / 5 - 1 / 4, 2 / 5 - 2 / 4])
+    np.testing.assert_allclose(found["occupancy_rise", 0], [1 / 4 - 4 / 5, 2 / 4 - 2 / 5])
+    alone = statistics(paths[:, :2], np.array([0, 1]), 2)  # no session has two halves
+    assert np.isnan(alone["occupancy_rise", 0]).all()
+
+
 def test_interleaved_rows_are_put_in_order():
     rng = np.random.default_rng(0)
     paths, sessions = rng.integers(0, 3, (4, 60)), np.repeat(np.arange(6), 10)

@@ -16,6 +16,7 @@ from glmhmm_core.comparison.predictive_checks import (
     predictive_checks,
 )
 from glmhmm_core.comparison.simulated import simulate_fit, simulate_many
+from glmhmm_core.engine.session_kinds import SessionKinds
 from glmhmm_core.errors import InputError
 
 HISTORY = {"previous_choice": [2], "wsls": [3]}
@@ -58,11 +59,34 @@ def test_switching_that_is_clustered_in_sessions_fails():
         )
         for s, m in enumerate((calm, wild))
     ]
-    table = checks(seen(pl.concat(parts)))
+    fit = seen(pl.concat(parts))
+    rewarded = (pl.concat(parts)["contrast"] > 0).to_numpy().astype(int)
+    table = checks(fit, rewarded=rewarded)
     share = table.filter(statistic="share_switching").row(0, named=True)
     assert share["fails"]
     assert share["data"] < share["lower"]
     assert share["p_value"] < 0.05
+    # A model that has both kinds of sessions makes such data.
+    kinds = SessionKinds(
+        np.full(2, 0.5),
+        np.tile(IBL.initial_probs, (2, 1)),
+        np.stack([calm, wild]),
+        IBL.emission_weights,
+    )
+    told = checks(fit, rewarded=rewarded, kinds=kinds)
+    assert not told.filter(statistic="share_switching")["fails"].item()
+
+
+def test_an_engaged_state_that_comes_with_time_fails():
+    """Sessions that begin in a biased state and end engaged, of a chain that knows no time."""
+    late = IBL._replace(
+        initial_probs=np.array([0.02, 0.49, 0.49]),
+        transition_matrix=np.array([[0.998, 0.001, 0.001], [0.06, 0.94, 0], [0.06, 0, 0.94]]),
+    )
+    table = checks(seen(simulate(late, 30, 60, seed=6)[0]))
+    rise = table.filter(statistic="occupancy_rise", state_idx=0).row(0, named=True)
+    assert rise["fails"]
+    assert rise["data"] > rise["upper"]
 
 
 def test_history_that_the_model_has_not_fails_in_the_choices():
@@ -126,6 +150,11 @@ def test_what_says_nothing_is_refused(options):
 def test_many_simulations_are_like_one_and_do_not_depend_on_how_many_follow(monkeypatch):
     given = {"history": HISTORY, "rewarded": REWARDED, "seed": 3}
     made = list(simulate_many(FIT, 3, **given))
+    follows = ~made[0].problem.layout.first[1:] & FIT.mask[:-1]
+    for one in made:  # each has the history of its own choices, and of what was rewarded
+        X, y = one.problem.X, one.problem.y
+        np.testing.assert_array_equal(X[1:, 2][follows], (2 * y[:-1] - 1)[follows])
+        np.testing.assert_array_equal(X[1:, 3][follows], (2 * REWARDED[:-1] - 1)[follows])
     for one, other in zip(made, simulate_many(FIT, 5, **given), strict=False):
         np.testing.assert_array_equal(one.problem.X, other.problem.X)
         np.testing.assert_array_equal(one.states, other.states)
