@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from glmhmm_core.plots import style
-from glmhmm_core.plots.cohort import left_out, shown_labels
+from glmhmm_core.plots.cohort import left_out, shown_labels, some
 from glmhmm_core.tables.cohort import over_subjects
 from glmhmm_core.tables.lag_kernel import kernel_at
 
@@ -148,6 +148,4 @@ def _unfitted(kernels: pl.DataFrame, labels: list[str]) -> str:
     if lost.is_empty():
         return ""
     names = lost["subject"].unique(maintain_order=True).to_list()
-    who = ", ".join(style.short(name, 18) for name in names[:4])
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return f"No time constant in {lost.height} of {shown.height} fits: {who}{more}."
+    return f"No time constant in {lost.height} of {shown.height} fits: {some(names)}."

@@ -205,7 +205,7 @@ def left_out(table: pl.DataFrame, labels: list[str], absent: Absent | None = Non
     if not others.is_empty():
         told.append(
             f"States that fit no shared name are not pooled, in {len(others)} of {total} "
-            f"subjects: {some(others)}."
+            f"subjects: {some(others.to_list())}."
         )
     if "label_reason" in table.columns:
         named = table.filter(pl.col("state_label").is_in(labels))
@@ -213,7 +213,7 @@ def left_out(table: pl.DataFrame, labels: list[str], absent: Absent | None = Non
         if not doubtful.is_empty():
             told.append(
                 f"Named states that are ambiguous, in {len(doubtful)} of {total} subjects: "
-                f"{some(doubtful)}."
+                f"{some(doubtful.to_list())}."
             )
     return " ".join(told)
 
@@ -227,9 +227,9 @@ def told_absent(absent: Absent) -> str:
     return f"Left out: {', '.join(told)}." if told else ""
 
 
-def some(subjects: Sequence[str] | pl.Series) -> str:
+def some(subjects: Sequence[str]) -> str:
     """The first of them by name, and how many more."""
-    names = [style.short(name, 18) for name in subjects[:5]]
+    names = style.told_apart(subjects, 18)[:5]
     return ", ".join(names) + (f" and {len(subjects) - 5} more" if len(subjects) > 5 else "")
 
 

@@ -155,7 +155,7 @@ def cohort_occupancy(
     bars.spines["bottom"].set_bounds(-0.6, len(subjects) - 0.4)
     bars.set_ylabel("Share of trials")
     if len(subjects) <= NAMEABLE:
-        names = [style.short(s, 16) for s in subjects]
+        names = style.told_apart(subjects, 16)
         bars.set_xticks(range(len(subjects)), names, rotation=90, fontsize=7)
     else:
         bars.set_xticks([])
@@ -239,7 +239,9 @@ def cohort_heldout_bits(scores: pl.DataFrame, cohort: str, absent: Absent | None
     known, unfinished = _converged(scores.drop_nulls("heldout_gain").sort("num_states"))
     note = told_absent(absent or {})
     if not unfinished.is_empty():
-        lost = f"{len(unfinished)} subject{'s'[: len(unfinished) > 1]} ({some(unfinished)})"
+        lost = (
+            f"{len(unfinished)} subject{'s'[: len(unfinished) > 1]} ({some(unfinished.to_list())})"
+        )
         note += f" Fits that did not converge are not in it: of {lost}."
     figure = style.new_figure(4.6 if note else 4.0, 5.8)
     style.head(figure, cohort, "held-out gain over one state")

@@ -39,7 +39,7 @@ def transition_weights(weights: pl.DataFrame, num_states: int) -> Figure:
         targets = _targets(table.filter(source_rank=rank))
         for position, (target, _, shade) in enumerate(targets):
             edge = table.filter(source_rank=rank, target_rank=target).sort("feature_idx")
-            at = place + 0.16 * (position - (len(targets) - 1) / 2)
+            at = place + _shift(position, len(targets))
             middle = edge["weight"].to_numpy()
             for side in ("lower", "upper"):
                 ends = edge[side].fill_null(float("nan")).to_numpy()
@@ -108,7 +108,7 @@ def cohort_transition_weights(
         ax.axhline(0, color=style.FAINT, lw=0.8, zorder=0)
         targets = [x for x in labels if x != label]
         for position, target in enumerate(targets):
-            shift = 0.16 * (position - (len(targets) - 1) / 2)
+            shift = _shift(position, len(targets))
             singly = inner.filter(source_label=label, target_label=target)
             ax.plot(
                 [place[f] + shift for f in singly["feature"]],
@@ -134,7 +134,8 @@ def cohort_transition_weights(
             )
         _left(ax, label, colors[label])
     style.name_features(axes[-1], features, upright=False)
-    note = "Above 0 the regressor makes leaving likelier. Dots: subjects; marks: mean ± its error."
+    dots = f"Dots: {count} subject{'s'[: count > 1]}; marks: mean ± standard error."
+    note = f"Above 0 the regressor makes leaving likelier. {dots}"
     missing = left_out(states, labels, absent)
     style.head(figure, cohort, what, f"{note} {missing}".strip())
     handles = [
@@ -233,6 +234,11 @@ def _panels(
     names = 1.4 if len(features) > style.MANY_FEATURES else 0.0
     figure = style.new_figure(1.4 + names + 2.0 * count, width)
     return figure, list(figure.subplots(count, 1, squeeze=False, sharex=True, sharey=True)[:, 0])
+
+
+def _shift(position: int, count: int) -> float:
+    """Place of one of so many marks beside a tick, all within less than a tick's distance."""
+    return min(0.16, 0.8 / count) * (position - (count - 1) / 2)
 
 
 def _left(ax: Axes, label: str, color: str) -> None:

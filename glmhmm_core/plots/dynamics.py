@@ -51,7 +51,11 @@ def state_dynamics(
         Line2D([], [], color=style.QUIET, ls="--", label="out of it"),
         Line2D([], [], color=style.QUIET, ls=":", label="predicted"),
     ]
-    style.foot_legend(figure, [*lines, *kinds] if num_states > 1 else lines, 3)
+    note = f"Bands: standard errors, of stays 95 %. Means of fewer than {FEW} are not drawn."
+    if num_states == 1:
+        style.foot_legend(figure, lines, 3)
+    else:
+        style.foot_legend(figure, [*lines, *kinds], 3, note)
     return figure
 
 
@@ -85,6 +89,7 @@ def _trajectory(ax: Axes, table: pl.DataFrame) -> None:
 
 
 def _changes(ax: Axes, table: pl.DataFrame) -> None:
+    ax.set_title("Around changes")
     shown = table.filter(pl.col("n_changes") >= FEW)
     if shown.is_empty():
         style.say(ax, f"Fewer than {FEW} changes of state")
@@ -94,13 +99,13 @@ def _changes(ax: Axes, table: pl.DataFrame) -> None:
             one = part.filter(direction=direction)
             _band(ax, one["relative_trial"], one, color, dashes)
     ax.axvline(0, color=style.FAINT, lw=0.8, zorder=0)
-    ax.set_title("Around changes")
     ax.set_xlabel("Trials from the change")
     ax.set_ylabel("Mean P(state) ± SE")
     ax.set_ylim(-0.03, 1.03)
 
 
 def _stays(ax: Axes, table: pl.DataFrame) -> None:
+    ax.set_title("How long stays last")
     shown = table.filter(pl.col("at_risk") >= FEW)
     if shown.is_empty():
         style.say(ax, f"Fewer than {FEW} stays in a state")
@@ -112,7 +117,6 @@ def _stays(ax: Axes, table: pl.DataFrame) -> None:
             known["trials"], known["lower"], known["upper"], step="post", color=color, alpha=0.15
         )
         ax.plot(part["trials"], part["predicted"], color=color, ls=":", lw=1.6)
-    ax.set_title("How long stays last")
     ax.set_xlabel("Trials")
     ax.set_ylabel("Share of longer stays")
     ax.set_ylim(-0.03, 1.03)

@@ -34,14 +34,15 @@ def population_weights(
     table = style.of_model(shrinkage, num_states).filter(parameter="weight")
     states = style.states_of(table)
     features = table["feature"].unique(maintain_order=True).to_list()
-    classes = sorted(table["class_idx"].unique())
+    names = ["class_idx", "class_name", "baseline_class_name"]
+    classes = table.select(names).unique().sort("class_idx").rows()
     rows, columns = style.grid_of(len(states), ACROSS)
     width = max(style.WIDTH, 1.0 + columns * (0.9 + 0.35 * len(features)))
     figure = style.new_figure(1.7 + 2.5 * rows * len(classes), min(width, style.WIDEST))
     axes = figure.subplots(rows * len(classes), columns, squeeze=False, sharex=True)
     for ax in axes.flat:
         ax.set_axis_off()
-    for c, class_idx in enumerate(classes):
+    for c, (class_idx, name, baseline) in enumerate(classes):
         for i, (rank, label, color) in enumerate(states):
             ax = axes[c * rows + i // columns, i % columns]
             ax.set_axis_on()
@@ -50,7 +51,9 @@ def population_weights(
             ax.set_title(label, color=color, fontweight="bold")
             style.name_features(ax, features, upright=True)
             if i % columns == 0:
-                ax.set_ylabel("Weight (log-odds)" if len(classes) == 1 else f"Class {class_idx}")
+                ax.set_ylabel(
+                    f"Weight: log-odds of\n{style.plain(name)} over {style.plain(baseline)}"
+                )
     subjects = table["subject"].n_unique()
     style.head(figure, cohort, f"the learned population, {style.models(num_states)}")
     handles = [
@@ -60,7 +63,7 @@ def population_weights(
         Line2D([], [], color=style.QUIET, marker="o", ls="", ms=4, mfc="none", label="by itself"),
     ]
     note = f"{_gain(table, subjects)} {told_absent(absent or {})}".strip()
-    style.foot_legend(figure, handles, 4, note)
+    style.foot_legend(figure, handles, 2, note)
     return figure
 
 

@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from glmhmm_core.plots import style
+from glmhmm_core.plots.cohort import some
 
 #: What stands above the names of a kind's rates, in the order of panels.
 TITLES = {
@@ -110,6 +111,5 @@ def _note(table: pl.DataFrame) -> str:
     told = [f"{total} subject{'s'[: total > 1]}, of which {never} never lapse{'s'[: never == 1]}."]
     lost = table.filter(~pl.col("converged"))["subject"].unique().sort().to_list()
     if lost:
-        names = ", ".join(style.short(name, 18) for name in lost[:4])
-        told.append(f"Not converged: {names}{f' and {len(lost) - 4} more' * (len(lost) > 4)}.")
+        told.append(f"Not converged: {some(lost)}.")
     return " ".join(told)

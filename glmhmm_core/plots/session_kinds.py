@@ -5,11 +5,13 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from glmhmm_core.plots import style
 from glmhmm_core.plots.validity import SIMULATED, distribution
 
-RESTLESS = "#c26a00"
+#: Shades of gray, since colors are those of states.
+RESTLESS, OTHER = style.INK, "#b0b0b0"
 #: Checks beside the sessions, as distributions: statistic and title.
 PANELS = (
     ("share_switching", "Sessions with\na switch (share)"),
@@ -30,7 +32,7 @@ def session_kinds(sessions: pl.DataFrame, checks: pl.DataFrame | None) -> Figure
     """
     num_states = sessions["num_states"][0]
     kinds = [name for name in sessions.columns if name.startswith("p_kind_")]
-    figure = style.new_figure(4.6)
+    figure = style.new_figure(5.0)
     what = f"sessions of {len(kinds)} kinds, {style.models(num_states)}"
     style.head(figure, sessions["subject"][0], what)
     grid = figure.add_gridspec(2, 3)
@@ -43,15 +45,19 @@ def session_kinds(sessions: pl.DataFrame, checks: pl.DataFrame | None) -> Figure
     above.bar(place, probable, width=1.0, color=RESTLESS, lw=0)
     above.set_ylim(0, 1)
     above.set_title("Probability that it is restless")
-    for chosen, color in ((probable <= 0.5, style.QUIET), (probable > 0.5, RESTLESS)):
+    for chosen, color in ((probable <= 0.5, OTHER), (probable > 0.5, RESTLESS)):
         below.plot(place[chosen], switches[chosen], ls="", marker="o", ms=3.5, color=color)
     below.set_title("Switches between decoded states")
+    above.set_ylabel("Probability")
+    below.set_ylabel("Switches")
     below.set_xlabel("Session")
-    below.set_xlim(0.4, sessions.height + 0.6)
+    style.integer_axis(below, [1, sessions.height])
+    below.set_xlim(0.4, max(sessions.height, 2) + 0.6)
+    below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     below.set_ylim(-0.05 * max(switches.max(), 1), 1.08 * max(switches.max(), 1))
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=RESTLESS, marker="o", ls="", ms=4, label="restless session"),
-        Line2D([], [], color=style.QUIET, marker="o", ls="", ms=4, label="other session"),
+        Line2D([], [], color=OTHER, marker="o", ls="", ms=4, label="other session"),
     ]
     if checks is not None:
         for row, (statistic, title) in enumerate(PANELS):
@@ -64,6 +70,7 @@ def session_kinds(sessions: pl.DataFrame, checks: pl.DataFrame | None) -> Figure
             distribution(ax, values)
             ax.locator_params(axis="y", nbins=2)
             ax.set_xlabel(f"p = {values['p_value']:.2g}")
+            ax.set_ylabel("Simulations")
         handles += [
             Patch(color=SIMULATED, label="simulated data sets"),
             Line2D([], [], color=style.INK, marker="o", label="data (red outside 95 %)"),

@@ -6,6 +6,7 @@ leaves matplotlib's settings as they were.
 
 import functools
 import math
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
@@ -91,7 +92,23 @@ def head(figure: FigureBase, who: str, what: str, note: str = "") -> None:
         wrap=True,
     )
     if note:
+        _make_room(figure, len(_note_lines(figure, note)))
         figure.supxlabel(note, x=0.01, ha="left", fontsize=8, color=QUIET, wrap=True)
+
+
+def _note_lines(figure: FigureBase, note: str) -> list[str]:
+    """A note in lines that still fit when the figure is drawn on smaller paper.
+
+    Also where they are names in capitals.
+    """
+    width = figure.get_figure(root=True).get_figwidth()
+    return textwrap.wrap(note, max(30, int(width * SMALL_PAPER * 72 / (8 * 0.62))))
+
+
+def _make_room(figure: FigureBase, lines: int) -> None:
+    """Make a figure higher for a note of more than one line, lest it eat up the panels."""
+    root = figure.get_figure(root=True)
+    root.set_figheight(root.get_figheight() + 0.19 * max(lines - 1, 0))
 
 
 def short(name: str, limit: int = 28) -> str:
@@ -100,6 +117,30 @@ def short(name: str, limit: int = 28) -> str:
         return name
     keep = limit - 1
     return f"{name[: keep - keep // 2]}…{name[len(name) - keep // 2 :]}"
+
+
+def told_apart(names: Sequence[str], limit: int = 28) -> list[str]:
+    """Names cut to at most ``limit`` characters so that they still differ.
+
+    Where cutting their middles would make two alike, the words that all begin and end with go
+    first.
+    """
+    cut = [short(name, limit) for name in names]
+    if len(set(cut)) == len(set(names)):
+        return cut
+    head = _whole_words(names)
+    tail = _whole_words([name[head:][::-1] for name in names])
+    rests = [name[head : len(name) - tail] for name in names]
+    return [short("…" * (head > 0) + rest + "…" * (tail > 0), limit) for rest in rests]
+
+
+def _whole_words(names: Sequence[str]) -> int:
+    """Length of the beginning that all names share, to the last character between words."""
+    first, last = min(names), max(names)  # in order of the alphabet: these differ earliest
+    pairs = enumerate(zip(first, last, strict=False))
+    shared = next((i for i, (one, other) in pairs if one != other), min(len(first), len(last)))
+    ends = [found.end() for found in re.finditer(r"[\W_]", first[:shared])]
+    return ends[-1] if ends else 0
 
 
 def plain(name: str, limit: int = 22) -> str:
@@ -195,10 +236,8 @@ def foot_legend(
 
     The note is the legend's title: the layout keeps room for one thing at the foot.
     """
-    width = figure.get_figure(root=True).get_figwidth()
-    # Lines that still fit when the figure is drawn on smaller paper for a small picture, also
-    # where they are names in capitals.
-    lines = textwrap.wrap(note, max(30, int(width * SMALL_PAPER * 72 / (8 * 0.62))))
+    lines = _note_lines(figure, note)
+    _make_room(figure, len(lines))
     figure.legend(
         handles=list(handles),
         loc="outside lower left",

@@ -21,14 +21,14 @@ PANELS = (
 
 @style.styled
 def predictive_checks(checks: pl.DataFrame) -> Figure:
-    """The data beside what the model simulates: switches, runs, and repetition of choices.
+    """The data beside what the model simulates: switches, runs, halves of sessions, repetition.
 
     Parameters
     ----------
     checks
         ``predictive_checks`` of one subject's model, with the names of its states.
     """
-    figure = style.new_figure(5.2)
+    figure = style.new_figure(5.8)
     num_states = checks["num_states"][0]
     style.head(figure, checks["subject"][0], f"predictive checks, {style.models(num_states)}")
     grid = figure.add_gridspec(2, 6)
@@ -43,9 +43,15 @@ def predictive_checks(checks: pl.DataFrame) -> Figure:
         ax.set_xlabel(f"p = {row['p_value']:.2g}", color=_color(row["fails"]))
         if i == 0:
             ax.set_ylabel("Simulations")
-    _runs(figure.add_subplot(grid[1, :3]), checks)
-    _repetition(figure.add_subplot(grid[1, 3:]), checks)
-    style.foot_legend(figure, _handles(), 4)
+    _runs(figure.add_subplot(grid[1, :2]), checks)
+    _rises(figure.add_subplot(grid[1, 2:4]), checks)
+    _repetition(figure.add_subplot(grid[1, 4:]), checks)
+    undefined = checks.filter(pl.col("state_rank").is_not_null() & pl.col("simulated").is_null())
+    handles: list[Line2D | Patch] = _handles()
+    if num_states > 1 and not undefined.is_empty():
+        label = "never in it, in data or simulations"
+        handles.append(Line2D([], [], color=style.QUIET, marker="x", ls="", label=label))
+    style.foot_legend(figure, handles, 2)
     return figure
 
 
@@ -78,18 +84,35 @@ def _runs(ax: Axes, checks: pl.DataFrame) -> None:
     if checks["num_states"][0] == 1:
         runs = runs.clear()  # as long as sessions are, in data and simulation
     choices = checks.filter(statistic="choice_run_mean")
-    table = pl.concat([runs, choices]).drop_nulls("simulated")
+    _bars(ax, pl.concat([runs, choices]))
+    ax.set_ylim(0)
+    ax.set_title("Mean length\nof runs")
+    ax.set_ylabel("Trials")
+
+
+def _rises(ax: Axes, checks: pl.DataFrame) -> None:
+    """By how much each state is occupied more in the later halves of sessions."""
+    ax.set_title("Occupancy, later\nless earlier half")
+    if checks["num_states"][0] == 1:
+        style.say(ax, "One state\nis always there.")
+        return
+    ax.axhline(0, color=style.FAINT, lw=0.8, zorder=0)
+    _bars(ax, checks.filter(statistic="occupancy_rise").sort("state_rank"))
+    ax.set_ylabel("Share of trials")
+
+
+def _bars(ax: Axes, table: pl.DataFrame) -> None:
+    """The data over the simulations' interval, by state; a cross where there is none of either."""
     for i, row in enumerate(table.iter_rows(named=True)):
+        if row["simulated"] is None:
+            ax.plot(i, 0.04, color=style.QUIET, marker="x", transform=ax.get_xaxis_transform())
+            continue
         ax.plot([i, i], [row["lower"], row["upper"]], color=SIMULATED, lw=9, solid_capstyle="butt")
         ax.plot(i, row["data"], color=_color(row["fails"]), marker="o", zorder=4)
-    names = [row["state_label"] or "one choice" for row in table.iter_rows(named=True)]
-    ax.set_xticks(range(len(names)), [style.folded(name) for name in names])
-    if len(names) > 4:
-        ax.tick_params(axis="x", rotation=90)
+    names = [style.plain(row["state_label"] or "one choice") for row in table.iter_rows(named=True)]
+    ax.set_xticks(range(len(names)), names, rotation=90)
     ax.set_xlim(-0.6, max(len(names), 1) - 0.4)
-    ax.set_ylim(0)
-    ax.set_title("Mean length of runs")
-    ax.set_ylabel("Trials")
+    ax.locator_params(axis="y", nbins=5)
 
 
 def _repetition(ax: Axes, checks: pl.DataFrame) -> None:
@@ -102,7 +125,7 @@ def _repetition(ax: Axes, checks: pl.DataFrame) -> None:
         ax.plot(i, row["data"], color=_color(row["fails"]), marker="o", zorder=4)
     ax.set_xticks(place, [str(lag) for lag in rows["lag"]])
     ax.set_xlabel("Lag (trials)")
-    ax.set_title("Repetition of choices")
+    ax.set_title("Repetition\nof choices")
     ax.set_ylabel("Above chance")
 
 
@@ -130,7 +153,11 @@ def parameter_recovery(recovered: pl.DataFrame) -> Figure:
         _against(ax, part)
     _decoding(right, recovered)
     states = style.states_of(recovered.drop_nulls("state_rank"))
-    style.foot_legend(figure, style.state_handles(states, line=False), 4)
+    handles = style.state_handles(states, line=False)
+    if not _good(recovered).all():
+        label = "not converged, or other states"
+        handles.append(Line2D([], [], color=style.ALARM, marker="X", ls="", label=label))
+    style.foot_legend(figure, handles, 3)
     return figure
 
 
@@ -162,7 +189,7 @@ def _decoding(ax: Axes, recovered: pl.DataFrame) -> None:
     place = np.arange(rows.height)
     ceiling = 100 * rows["ceiling"].to_numpy()
     ax.plot(place, ceiling, color=style.QUIET, ls="", marker="_", ms=14, mew=1.5)
-    good = rows["converged"].to_numpy() & ~rows["ambiguous"].to_numpy()
+    good = _good(rows).to_numpy()
     decoded = 100 * rows["decoded"].to_numpy()
     ax.plot(place[good], decoded[good], color=style.INK, ls="", marker="o")
     ax.plot(place[~good], decoded[~good], color=style.ALARM, ls="", marker="X")
@@ -173,6 +200,11 @@ def _decoding(ax: Axes, recovered: pl.DataFrame) -> None:
     ax.set_title("States decoded")
     ax.set_xlabel("Simulation\n(–: with the truth)")
     ax.set_ylabel("% of trials")
+
+
+def _good(recovered: pl.DataFrame) -> pl.Series:
+    """Whether a refit converged, to states that are surely those that made the data."""
+    return recovered["converged"] & ~recovered["ambiguous"]
 
 
 @style.styled
@@ -268,7 +300,7 @@ def cohort_checks(
     absent
         Who is left out, to be counted on the figure.
     """
-    figure = style.new_figure(3.7)
+    figure = style.new_figure(4.6)
     style.head(figure, cohort, "predictive checks")
     if checks["num_states"].max() == 1:
         style.say(figure.subplots(), "One state never switches.")
@@ -281,16 +313,9 @@ def cohort_checks(
             continue
         _subjects(ax, rows)
         p = summary.filter(statistic=statistic).row(0, named=True)
-        ax.set_xlabel("Simulated")
+        side = f"{p['below']} of {p['subjects']} below,\np = {p['p_value']:.2g}"
+        ax.set_xlabel(f"Simulated\n{side}")
         ax.set_ylabel("Data")
-        ax.text(
-            0.03,
-            0.97,
-            f"{p['below']} of {p['subjects']} below,\np = {p['p_value']:.2g}",
-            transform=ax.transAxes,
-            va="top",
-            fontsize=8,
-        )
     style.foot_legend(
         figure,
         [
@@ -304,7 +329,9 @@ def cohort_checks(
 
 
 def _subjects(ax: Axes, rows: pl.DataFrame) -> None:
-    ends = _ends(np.concatenate([rows[name] for name in ("data", "lower", "upper")]), above=0.25)
+    ends = _ends(
+        np.concatenate([rows[name] for name in ("data", "lower", "upper")]),
+    )
     ax.plot(ends, ends, color=style.FAINT, lw=0.8, zorder=0)
     for row in rows.iter_rows(named=True):
         ax.hlines(row["data"], row["lower"], row["upper"], color=style.QUIET, lw=0.8)
@@ -314,8 +341,8 @@ def _subjects(ax: Axes, rows: pl.DataFrame) -> None:
     ax.locator_params(nbins=4)
 
 
-def _ends(values: np.ndarray, above: float = 0.08) -> tuple[float, float]:
+def _ends(values: np.ndarray) -> tuple[float, float]:
     """Ends of both axes that hold all values, with a margin."""
     low, high = float(values.min()), float(values.max())
     span = max(high - low, 1e-3)
-    return low - 0.08 * span, high + above * span
+    return low - 0.08 * span, high + 0.08 * span

@@ -26,6 +26,8 @@ SHRINKAGE_SCHEMA: dict[str, pl.DataType] = {
     "state_color": pl.String(),
     "target_idx": pl.Int64(),
     "class_idx": pl.Int64(),
+    "class_name": pl.String(),  # null of what is no weight, like its index
+    "baseline_class_name": pl.String(),
     "feature": pl.String(),
     "population_mean": pl.Float64(),
     "population_sd": pl.Float64(),  # over subjects
@@ -66,7 +68,7 @@ def shrinkage_table(
                     ordinary[one.subject].find(fit.num_states) if one.subject in ordinary else None
                 )
                 labels = population_labels(prior, fit, one.choice_names, roles)
-                parts.append(_rows(one.subject, fit, prior, own, labels))
+                parts.append(_rows(one, fit, prior, own, labels))
     return pl.concat([pl.DataFrame(schema=SHRINKAGE_SCHEMA), *parts])
 
 
@@ -78,7 +80,7 @@ def population_labels(
 
 
 def _rows(
-    subject: str,
+    fits: SubjectFits,
     fit: FitResult,
     prior: PopulationPrior,
     own: FitResult | None,
@@ -89,8 +91,9 @@ def _rows(
     errors = standard_errors(fit, prior.reference).table
     gain, gain_se = gain_over(fit, own)
     state = named.keys["state_idx"].to_list()
+    classes = dict(enumerate(fits.choice_names))
     return errors.select(
-        pl.lit(subject).alias("subject"),
+        pl.lit(fits.subject).alias("subject"),
         pl.lit(fit.num_states, pl.Int64).alias("num_states"),
         "parameter",
         "state_idx",
@@ -99,6 +102,10 @@ def _rows(
         pl.Series("state_color", [labels.colors[k] for k in state], pl.String),
         "target_idx",
         "class_idx",
+        pl.col("class_idx").replace_strict(classes, return_dtype=pl.String).alias("class_name"),
+        pl.when(pl.col("class_idx").is_not_null())
+        .then(pl.lit(fits.choice_names[fit.baseline_class_idx]))
+        .alias("baseline_class_name"),
         "feature",
         pl.Series("population_mean", mean),
         pl.Series("population_sd", sd),

@@ -542,6 +542,7 @@ def test_the_data_hash_is_of_what_the_model_saw():
         replace(fit, y=1 - fit.y),
         replace(fit, mask=~fit.mask),
         replace(fit, session_ids=fit.session_ids[::-1]),
+        replace(fit, U=np.ones((len(fit.y), 1))),
         replace(fit, specification=replace(fit.specification, emission_names=tuple("abcd"))),
     ):
         assert data_hash(other) != data_hash(fit)

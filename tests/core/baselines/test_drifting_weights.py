@@ -134,6 +134,15 @@ def test_held_out_is_what_the_choices_add_to_the_training_choices(fitted):
         assert fold.converged
 
 
+def test_held_out_accuracy_is_of_predictions_from_all_choices_before(fitted):
+    y, X, sessions, _ = make()
+    for fold in fitted.cv_metrics:
+        steps = fold.fitted_params.step_sizes, fold.fitted_params.session_step_sizes
+        probs = filter_and_smooth(y, X, sessions, *steps, np.full(2, 2.0), 2)[1]
+        tested = np.isin(sessions.astype(str), fold.test_session_ids) & (y >= 0)
+        assert fold.test_accuracy == (probs.argmax(1) == y)[tested].mean()
+
+
 def test_folds_and_chance_are_those_of_the_glm_and_drift_is_found(fitted):
     y, X, sessions, _ = make()
     glm = glm_beside(y, X, sessions)

@@ -48,8 +48,9 @@ def test_states_and_transitions_have_their_posterior_frequencies(D):
 def test_sessions_are_drawn_apart():
     params, trials = case(0)
     paths = posterior_paths(params, problem_of(trials), N)
-    for t in (6, 9):  # the first trial of a session does not know the last of the one before
-        rows = np.bincount(paths[:, t - 1] * 3 + paths[:, t], minlength=9).reshape(3, 3)
+    # The first trial of a session does not know the last of the one before, nor its first.
+    for before, after in ((5, 6), (8, 9), (0, 6), (6, 9)):
+        rows = np.bincount(paths[:, before] * 3 + paths[:, after], minlength=9).reshape(3, 3)
         expected = np.outer(rows.sum(1), rows.sum(0)) / N
         assert ((rows - expected) ** 2 / np.maximum(expected, 1e-9)).sum() < 25  # 4 d.f.
 

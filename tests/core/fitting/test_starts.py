@@ -40,6 +40,19 @@ def test_every_key_makes_another_start(other):
     assert np.all(start(**other).emission_weights != start().emission_weights)
 
 
+def test_random_numbers_are_those_of_their_key_in_every_process():
+    """Python's own hash of a name is another one each time Python starts."""
+    keys = [
+        (0, "ann", 3, 0),
+        (1, "ann", 3, 0),
+        (0, "bob", 3, 0),
+        (0, "ann", 2, 0),
+        (0, "ann", 3, 1),
+    ]
+    drawn = [int(generator(*key).integers(2**31)) for key in keys]
+    assert drawn == [310031092, 1371933316, 950704572, 1574981246, 2137728824]
+
+
 def test_states_of_a_start_differ():
     for restart in range(20):
         weights = start(restart=restart).emission_weights[:, 0]

@@ -62,6 +62,7 @@ class Tables:
         names = ("switches_per_session", "switches_variance", "share_switching", "choice_run_mean")
         keys = [(name, None, None) for name in names]
         keys += [("run_mean", k, None) for k in range(num_states)]
+        keys += [("occupancy_rise", k, None) for k in range(num_states)]
         keys += [("choice_autocorrelation", None, lag) for lag in (1, 2, 3, 5, 10, 20)]
         rows = []
         for i, key in enumerate(keys):
@@ -195,3 +196,39 @@ def comparisons(size, trouble):
                 }
             )
     return pl.DataFrame(rows, schema=COMPARISON_SCHEMA)
+
+
+#: feature, mean, sd, and of two subjects: estimate, own estimate
+LEARNED = [
+    ("stimulus", 4.0, 1.5, (3.0, 5.0), (2.0, None)),
+    ("bias", -0.5, 0.25, (0.0, -1.0), (1, 0)),
+]
+
+
+def learned(choice_names=("left", "right"), size=2):
+    """The learned population of a model of two states."""
+    rows = [
+        {
+            "subject": f"subject_{chr(97 + i)}",
+            "num_states": 2,
+            "parameter": "weight",
+            "state_rank": rank,
+            "state_label": label,
+            "state_color": color,
+            "class_idx": class_idx,
+            "class_name": choice_names[class_idx],
+            "baseline_class_name": choice_names[0],
+            "feature": feature,
+            "population_mean": mean + rank,
+            "population_sd": sd,
+            "estimate": estimates[i % 2] + rank,
+            "se": 0.1,
+            "own_estimate": own[i % 2],
+            "heldout_gain": (0.02, -0.01)[i % 2],
+        }
+        for i in range(size)
+        for rank, label, color in ((0, "engaged", "#ff7f00"), (1, "disengaged", "#777777"))
+        for class_idx in range(1, len(choice_names))
+        for feature, mean, sd, estimates, own in LEARNED
+    ]
+    return pl.DataFrame(rows)

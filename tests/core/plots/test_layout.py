@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import matplotlib as mpl
+import numpy as np
 import polars as pl
 import pytest
 from core.driven_fits import with_regressors
@@ -13,6 +14,7 @@ from core.plots.cases import (
     cohort,
     comparisons,
     kinds_of_sessions,
+    learned,
     many_states,
     textbook,
     ugly,
@@ -29,6 +31,7 @@ from glmhmm_core.plots.cohort_states import (
 )
 from glmhmm_core.plots.comparison import cohort_comparison_figure, comparison
 from glmhmm_core.plots.dynamics import state_dynamics
+from glmhmm_core.plots.hierarchy import population_weights
 from glmhmm_core.plots.optimization import em_traces
 from glmhmm_core.plots.psychometrics import psychometric_by_state
 from glmhmm_core.plots.scores import heldout_bits
@@ -132,6 +135,31 @@ def test_models_side_by_side(size, trouble):
     table = comparisons(size, trouble)
     uncrowded(comparison(table.filter(subject=table["subject"][0]), "a long name " * 9))
     uncrowded(cohort_comparison_figure(table, NAME))
+
+
+@pytest.mark.parametrize("classes", [("left", "right"), ("left", "center", "right")])
+def test_a_learned_population(classes):
+    absent = {"without fits": [LONG, "dora"], "whose fit did not converge": ["emil"]}
+    uncrowded(population_weights(learned(classes, 7), 2, NAME, absent))
+
+
+def test_marks_of_many_transitions_stay_by_their_regressor():
+    fits = with_regressors(many_states().fits[0], ("a", "b"))
+    figure = driven.transition_weights(bracketed(transition_weight_table(fits)), 8)
+    for ax in figure.axes:
+        marks = np.concatenate([x.get_xdata() for x in ax.lines if x.get_marker() != "None"])
+        assert len(np.unique(marks)) == 14  # none lies on another's, seven by each
+        assert np.abs(marks - marks.round()).max() < 0.45
+
+
+def test_a_long_note_does_not_eat_up_the_panels():
+    tables, absent = cohort(3), {f"of reason {i}": ["dora", "emil"] for i in range(12)}
+    heights = []
+    for given in ({}, absent):
+        figure = cohort_weights(tables.weights, 3, NAME, given)
+        figure.draw_without_rendering()
+        heights.append(figure.axes[0].get_window_extent().height)
+    assert heights[1] > 0.8 * heights[0]
 
 
 @pytest.mark.parametrize(("size", "checked"), [(1, True), (400, True), (40, False)])

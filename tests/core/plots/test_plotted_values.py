@@ -28,9 +28,9 @@ from glmhmm_core.plots.psychometrics import psychometric_by_state
 from glmhmm_core.plots.scores import heldout_bits
 from glmhmm_core.plots.session_kinds import RESTLESS, session_kinds
 from glmhmm_core.plots.sessions import example_sessions, session_posteriors
-from glmhmm_core.plots.style import ALARM
+from glmhmm_core.plots.style import ALARM, told_apart
 from glmhmm_core.plots.transitions import transition_matrix
-from glmhmm_core.plots.validity import cohort_checks, predictive_checks
+from glmhmm_core.plots.validity import cohort_checks, parameter_recovery, predictive_checks
 from glmhmm_core.plots.weights import weights_by_state
 from glmhmm_core.tables import validity
 from glmhmm_core.tables.driven import transition_weight_table
@@ -509,7 +509,7 @@ def test_checks_that_fail_are_marked():
         assert (to_hex(point.get_color()) == ALARM) == row["fails"]
         assert sum(patch.get_height() for patch in ax.patches) == 200
     lags = table.filter(statistic="choice_autocorrelation")
-    points = [line for line in axes[4].lines if line.get_marker() == "o"]
+    points = [line for line in axes[5].lines if line.get_marker() == "o"]
     assert [line.get_ydata()[0] for line in points] == lags["data"].to_list()
     assert [to_hex(line.get_color()) == ALARM for line in points] == lags["fails"].to_list()
 
@@ -528,3 +528,61 @@ def test_restless_sessions_are_those_of_the_last_kind_with_their_switches():
         textbook().checks(3).row(by_predicate=pl.col("statistic") == "share_switching", named=True)
     )
     assert share.lines[0].get_xdata()[0] == data["data"]
+
+
+def test_what_a_cohort_s_checks_say_stands_beside_the_points():
+    tables = cohort(3)
+    checks = [tables.checks(3, i) for i in range(3)]
+    summary = validity.cohort_checks(checks)
+    for ax in cohort_checks(pl.concat(checks), summary, "Mice").axes:
+        assert not ax.texts
+        assert "0 of 3 below,\np = 0.25" in ax.get_xlabel()
+
+
+def test_states_that_are_never_entered_are_marked_in_the_checks():
+    figure = predictive_checks(textbook().checks(3))
+    runs, rises = figure.axes[3:5]
+    crosses = [line.get_xdata()[0] for line in runs.lines if line.get_marker() == "x"]
+    assert crosses == [2]  # biased right has no run
+    names = [label.get_text() for label in runs.get_xticklabels()]
+    assert names == [*THREE, "one choice"]
+    assert [label.get_text() for label in rises.get_xticklabels()] == THREE
+    table = textbook().checks(3).filter(statistic="occupancy_rise")
+    shown = [line.get_ydata()[0] for line in rises.lines if line.get_marker() == "o"]
+    assert shown == table["data"].to_list()
+    assert "never in it" in figure.legends[0].get_texts()[-1].get_text()
+
+
+def test_refits_that_cannot_be_trusted_are_told_of():
+    recovered = textbook().recovery(3)
+    for trouble in (True, False):
+        table = (
+            recovered if trouble else recovered.filter(pl.col("converged") & ~pl.col("ambiguous"))
+        )
+        labels = [text.get_text() for text in parameter_recovery(table).legends[0].get_texts()]
+        assert ("not converged, or other states" in labels) == trouble
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["CSHL_001", "b"], ["CSHL_001", "b"]),
+        ([f"a_long_laboratory_{i:02d}_2019_07_18" for i in (1, 2)], ["…01…", "…02…"]),
+        ([f"{'x' * 30}{i}{'y' * 30}" for i in (1, 2)], None),  # of one word: nothing to be done
+        ([f"long_name_of_mouse_{c}" for c in ("one", "two")], ["long_n…se_one", "long_n…se_two"]),
+        (["one"], ["one"]),
+    ],
+)
+def test_names_are_cut_so_that_they_still_differ(names, shown):
+    cut = told_apart(names, 13)
+    assert all(len(name) <= 13 for name in cut)
+    assert shown is None or cut == shown
+
+
+def test_long_names_of_a_cohort_differ_below_its_bars():
+    states = cohort(3).states.with_columns(
+        subject="a_laboratory_far_away_" + pl.col("subject") + "_2019_07_18"
+    )
+    bars = cohort_occupancy(states, 3, "Mice").axes[0]
+    names = {label.get_text() for label in bars.get_xticklabels()}
+    assert names == {"…000…", "…001…", "…002…"}

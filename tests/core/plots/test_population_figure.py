@@ -1,44 +1,13 @@
 """The learned population's figure shows the numbers of its table."""
 
-import polars as pl
 import pytest
+from core.plots.cases import learned
 
 from glmhmm_core.plots.hierarchy import population_weights
 
-#: feature, mean, sd, and of two subjects: estimate, own estimate
-WEIGHTS = [
-    ("stimulus", 4.0, 1.5, (3.0, 5.0), (2.0, None)),
-    ("bias", -0.5, 0.25, (0.0, -1.0), (1, 0)),
-]
-
-
-def table():
-    rows = [
-        {
-            "subject": subject,
-            "num_states": 2,
-            "parameter": "weight",
-            "state_rank": rank,
-            "state_label": label,
-            "state_color": color,
-            "class_idx": 1,
-            "feature": feature,
-            "population_mean": mean + rank,
-            "population_sd": sd,
-            "estimate": estimates[i] + rank,
-            "se": 0.1,
-            "own_estimate": own[i],
-            "heldout_gain": (0.02, -0.01)[i],
-        }
-        for i, subject in enumerate("ab")
-        for rank, label, color in ((0, "engaged", "#ff7f00"), (1, "disengaged", "#777777"))
-        for feature, mean, sd, estimates, own in WEIGHTS
-    ]
-    return pl.DataFrame(rows)
-
 
 def test_means_spreads_and_subjects_stand_where_the_table_says():
-    figure = population_weights(table(), 2, "Mice", {"without fits": ["dora"]})
+    figure = population_weights(learned(), 2, "Mice", {"without fits": ["dora"]})
     panels = [ax for ax in figure.axes if ax.get_title(loc="left")]
     assert [ax.get_title(loc="left") for ax in panels] == ["engaged", "disengaged"]
     for rank, ax in enumerate(panels):
@@ -50,6 +19,7 @@ def test_means_spreads_and_subjects_stand_where_the_table_says():
         assert (-0.75 + rank, -0.25 + rank) in reach
         shown = [c.lines[0].get_ydata().tolist() for c in ax.containers]
         assert shown == [[3.0 + rank, 5.0 + rank], [0.0 + rank, -1.0 + rank]]
+    assert panels[0].get_ylabel() == "Weight: log-odds of\nright over left"
     (legend,) = figure.legends
     note = legend.get_title().get_text().replace("\n", " ")
     assert "+0.0050 bits per trial" in note
@@ -59,4 +29,4 @@ def test_means_spreads_and_subjects_stand_where_the_table_says():
 
 def test_another_model_is_refused():
     with pytest.raises(ValueError, match="no model of 3 states"):
-        population_weights(table(), 3, "Mice")
+        population_weights(learned(), 3, "Mice")

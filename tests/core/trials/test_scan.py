@@ -111,6 +111,9 @@ def test_a_change_of_one_subjects_folders_changes_its_digest_alone(mice, change)
 ROW_CHANGES = {
     "appended": lambda text: text + "ann,d1,0,1,1,x\n",
     "corrected": lambda text: text.replace("ann,d0,1,1,1", "ann,d0,1,0,1"),
+    "reordered": lambda text: text.replace(
+        "ann,d0,1,1,1,x\nann,d0,-1,0,1,x\n", "ann,d0,-1,0,1,x\nann,d0,1,1,1,x\n"
+    ),
     "removed": lambda text: text.replace("ann,d0,1,1,1,x\n", ""),
     "too many fields": lambda text: text.replace("ann,d0,1,1,1,x\n", "ann,d0,1,1,1,x,9\n"),
     "other session": lambda text: text.replace("ann,d0", "ann,d9"),
