@@ -100,6 +100,7 @@ def test_subjects_are_fitted_under_the_version_that_is_there(make_home):
     rows = table.filter(subject="a", parameter="weight")
     assert rows["population_sd"].to_list() == pytest.approx(sd.ravel().tolist())
     assert rows["shrinkage"].is_between(0, 1).all()
+    assert rows.select("class_name", "baseline_class_name").unique().rows() == [("right", "left")]
     assert rows["estimate"].to_list() == pytest.approx(
         home.stored(SHRUNKEN, "a")[2].fitted_params.emission_weights.ravel().tolist()
     )

@@ -174,6 +174,11 @@ def test_a_fold_has_not_seen_its_sessions_and_order_is_nothing():
             getattr(learned().level(2).prior, name), getattr(other.level(2).prior, name)
         )
     assert other.fingerprint != learned().fingerprint
+    # Nor has the fit of a subject under the fold's priors: those of all sessions differ.
+    again = fit_shrunken({"s0": changed["s0"]}, other)["s0"][2].cv_metrics[0]
+    before = shrunken()["s0"][2].cv_metrics[0]
+    for one, two in zip(again.fitted_params[:3], before.fitted_params[:3], strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-9)
 
 
 def test_held_out_sessions_are_those_of_the_other_fits():
