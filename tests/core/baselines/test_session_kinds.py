@@ -134,7 +134,13 @@ def test_held_out_choices_change_no_parameter_of_their_fold():
     fit, _ = plain()
     fold = fit.cv_metrics[0]
     at = np.isin(fit.session_ids.astype(str), fold.test_session_ids) & fit.mask
-    other = replace(fit, y=np.where(at, 1 - fit.y, fit.y), cv_metrics=(fold,))
+    # They did change the plain fit to all sessions.
+    moved = fit.fitted_params._replace(
+        transition_matrix=np.array([[0.7, 0.3], [0.3, 0.7]]),
+        emission_weights=fit.fitted_params.emission_weights + 0.3,
+    )
+    flipped = np.where(at, 1 - fit.y, fit.y)
+    other = replace(fit, y=flipped, fitted_params=moved, cv_metrics=(fold,))
     again = fit_session_kinds(other, n_starts=2).cv_metrics[0]
     jax.tree.map(
         np.testing.assert_array_equal, again.fitted_params, kinds().cv_metrics[0].fitted_params

@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 from functools import cache, partial
 
 import numpy as np
+import polars as pl
 import pytest
 from core.engine.climbs import MAX_ITERS
 from core.fitting.fitted import design_of
@@ -22,6 +23,8 @@ from glmhmm_core.fitting.shrinkage import fit_shrunken
 from glmhmm_core.fitting.shrunken_forecasts import forecast_shrunken
 from glmhmm_core.fitting.store import listed, load_fits, save_fits
 from glmhmm_core.fitting.uncertainty import standard_errors
+from glmhmm_core.states.matching import reorder
+from glmhmm_core.tables.hierarchy import shrinkage_table
 
 SETTINGS = FitSettings(emission_prior_scale=3.0, n_restarts=2, max_iters=MAX_ITERS, cv_folds=2)
 MEAN = np.array([[4.0, 0.2], [0.5, -1.5]])
@@ -287,6 +290,24 @@ def test_a_shrunken_fit_keeps_its_priors_in_its_file(tmp_path):
     assert np.all(
         known.table["se"].to_numpy() <= np.delete(sd, known.table["target_idx"][0]) + 1e-9
     )
+
+
+def test_own_estimates_are_of_the_same_state_or_of_none():
+    """Ordinary fits that are the shrunken ones, their states numbered otherwise or all alike."""
+
+    def beside(order):
+        fits = shrunken()["s0"]
+        params = reorder(fits[2].fitted_params, order)
+        ordinary = replace(fits, fits=(replace(fits[2], fitted_params=params),))
+        return shrinkage_table(learned(), [fits], {"s0": ordinary})
+
+    turned = beside([1, 0])
+    free = turned.filter(pl.col("parameter") != "initial")
+    np.testing.assert_allclose(free["own_estimate"], free["estimate"], rtol=1e-12)
+    assert len(free) > 4
+    assert beside([0, 0])["own_estimate"].null_count() == len(turned)
+    names = turned.select("class_idx", "class_name", "baseline_class_name").unique()
+    assert set(names.rows()) == {(None, None, None), (1, *reversed(designs()["s0"].choice_names))}
 
 
 def test_a_single_subject_has_the_ordinary_priors_and_a_note():
