@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from glmhmm_assets.defs.findings import TABLES, findings
-from glmhmm_assets.defs.validity import build_cohort_checks
+from glmhmm_assets.defs.validity import build_cohort_checks, closed_loop
 from glmhmm_assets.io_managers import build_io_managers
 from glmhmm_core.fitting.result import Excluded
 
@@ -47,6 +47,14 @@ def test_every_subject_is_put_to_the_test_and_so_is_the_cohort(make_home):
         home.metadata(result, "predictive_checks")["a"]["the_same_simulated"] == share["simulated"]
     )
     assert {e.check_name for e in result.get_asset_check_evaluations()} >= {"predictions_hold"}
+    # Simulations feed back all history, with what was rewarded on the trials of the fit.
+    given = closed_loop(home.study, fits, home.stored("cleaned_sessions", "a"))
+    fed_back = [column for columns in given["history"].values() for column in columns]
+    names = fits[2].emission_names
+    assert {names[i] for i in fed_back} == {*names} - {"stimulus", "bias"}
+    side, follows = fits[2].X[1:, names.index("wsls")], np.arange(1, 240) % 60 > 0
+    follows &= fits[2].mask[:-1]
+    np.testing.assert_array_equal((2 * given["rewarded"] - 1)[:-1][follows], side[follows])
     recovered = home.stored("parameter_recovery", "a")
     assert recovered["simulation"].unique().sort().to_list() == [0, 1]
     weights = recovered.filter(simulation=0, parameter="weight")

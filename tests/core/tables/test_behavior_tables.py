@@ -179,6 +179,11 @@ def test_curve_averages_over_the_history_of_the_state_s_own_trials():
         p = expit(X @ IBL.emission_weights[k, 0])[fit.mask]
         w = fit.smoothed_state_probs[fit.mask, k]
         assert middle["probability"].item() == pytest.approx(w @ p / w.sum())
+    # Of all trials it is what was predicted before each choice, not what was known behind it.
+    middle = table.filter(state_label=ALL).filter(pl.col("stimulus").abs() < 1e-9)
+    laws = expit(X @ IBL.emission_weights[:, 0].T)
+    overall = (fit.predictive_state_probs * laws).sum(1)[fit.mask].mean()
+    assert middle["probability"].item() == pytest.approx(overall)
 
 
 def test_where_the_regressor_is_no_line_the_curve_stands_at_the_points():

@@ -52,6 +52,10 @@ def test_gains_are_over_the_glm_paired_by_session(models):
         ).T
         found = table.row(row, named=True)
         assert found["gain_over_glm"] == pytest.approx((by_fold * trials).sum() / trials.sum())
+        bits = np.array([fold.test_bits_per_trial for fold in model.cv_metrics])
+        assert len(set(trials)) > 1  # so that it matters that folds are weighted
+        weighted = (bits * trials).sum() / trials.sum()
+        assert found["heldout_bits_per_trial"] == pytest.approx(weighted, rel=1e-10)
         nats, choices = np.array(
             [
                 pair
