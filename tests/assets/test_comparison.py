@@ -7,11 +7,13 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from glmhmm_assets.defs.comparison import build_cohort_comparison, build_state_choice
+from glmhmm_assets.defs.validity import closed_loop
 from glmhmm_assets.io_managers import build_io_managers
 from glmhmm_assets.partitions import subjects_of
 from glmhmm_core.comparison import nuts
 from glmhmm_core.comparison.bootstrap import bootstrap_sessions
 from glmhmm_core.comparison.nuts import WITHIN_MODE_SCHEMA
+from glmhmm_core.comparison.predictive_checks import predictive_checks
 from glmhmm_core.fitting.free_parameters import free_parameters
 from glmhmm_core.fitting.result import Excluded
 from glmhmm_core.fitting.uncertainty import UNCERTAINTY_SCHEMA
@@ -72,6 +74,15 @@ def test_every_subject_gets_all_models_and_errors(make_home, monkeypatch):
     assert "excluded" in told["b"]
     checks = home.stored("session_checks", "a").row(by_predicate=pl.col("lag") == 1, named=True)
     assert (checks["model"], checks["num_states"]) == ("glmhmm_sessions", 2)
+    again = predictive_checks(  # simulated from sessions of kinds, and not from the plain chain
+        fits[2],
+        **closed_loop(home.study, fits, home.stored("cleaned_sessions", "a")),
+        kinds=home.stored("session_fits", "a").fits[0].fitted_params,
+        num_simulations=home.study.checks.simulations,
+        seed=home.study.model.seed,
+    )
+    stored = home.stored("session_checks", "a")
+    assert stored["simulated"].to_list() == pytest.approx(again["simulated"].to_list())
     picture = home.folder / "storage" / "tiny" / "figures" / "a" / "session_kinds.png"
     assert picture.exists()
 
