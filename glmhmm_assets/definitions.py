@@ -44,6 +44,7 @@ from glmhmm_assets.defs.validity import build_cohort_checks, build_validity
 from glmhmm_assets.io_managers import build_io_managers
 from glmhmm_assets.notification import build_failure_sensor
 from glmhmm_assets.resources.tracker import MlflowTracker
+from glmhmm_assets.stages import in_stages
 from glmhmm_assets.study import Study, dagster_home, load_studies
 from glmhmm_core.errors import InputError
 
@@ -79,19 +80,23 @@ def study_definitions(study: Study) -> dg.Definitions:
     study.load_task()
     with warnings.catch_warnings():  # the argument for batches of partitions is still called beta
         warnings.simplefilter("ignore", dg.BetaWarning)
-        per_subject = subject_assets(study)
-        population = [build_population_fit(study), *build_hierarchical_fit(study)]
-        cohort = [
-            *build_cohort(study),
-            *build_shrinkage(study),
-            build_state_choice(study),
-            *build_cohort_checks(study),
-            *build_driven_cohort(study),
-            build_cohort_comparison(study),
-            build_cohort_tracking(study),
-        ]
+        files = in_stages(study, [build_raw_sessions(study)])
+        per_subject = in_stages(study, subject_assets(study))
+        population = in_stages(study, [build_population_fit(study), *build_hierarchical_fit(study)])
+        cohort = in_stages(
+            study,
+            [
+                *build_cohort(study),
+                *build_shrinkage(study),
+                build_state_choice(study),
+                *build_cohort_checks(study),
+                *build_driven_cohort(study),
+                build_cohort_comparison(study),
+                build_cohort_tracking(study),
+            ],
+        )
         return dg.Definitions(
-            assets=[build_raw_sessions(study), *population, *per_subject, *cohort],
+            assets=[*files, *population, *per_subject, *cohort],
             sensors=[
                 build_session_sensor(study, per_subject, population),
                 build_cohort_sensor(study, cohort),

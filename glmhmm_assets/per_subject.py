@@ -1,4 +1,4 @@
-"""What per-subject assets have in common: partitions, policy, version, bearing bad subjects.
+"""What assets of a study have in common: keys and inputs; per subject partitions, policy, version.
 
 All of a study's per-subject assets share one partition set and one backfill policy; that alone
 puts a whole chain over many subjects into one run and one process.
@@ -32,8 +32,31 @@ def code_version(*rooms: str) -> str:
     return hashlib.sha256(repr(content).encode()).hexdigest()[:12]
 
 
+def study_asset(
+    study: Study, *, ins: Mapping[str, dg.AssetIn] | None = None, **arguments: Any
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """Make an asset of a study, as ``dagster.asset`` does: inputs are assets of the same study.
+
+    Dagster looks for an input that has no prefix in the asset's own group alone.
+
+    Parameters
+    ----------
+    ins
+        Inputs of which more is to be said than the name of their parameter.
+    arguments
+        Everything else that ``dagster.asset`` takes.
+    """
+
+    def build(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        # Which parameters are inputs, Dagster knows: no context, config or resource is one.
+        named = dict.fromkeys(dg.op(function).ins, dg.AssetIn(key_prefix=study.name))
+        return dg.asset(key_prefix=study.name, ins=named | dict(ins or {}), **arguments)(function)
+
+    return build
+
+
 def subject_asset(study: Study, *, kinds: set[str], rooms: tuple[str, ...]) -> dict[str, Any]:
-    """Give the arguments of ``dagster.asset`` that every per-subject asset of a study has.
+    """Give the arguments of ``study_asset`` that every per-subject asset has.
 
     Parameters
     ----------
@@ -43,8 +66,6 @@ def subject_asset(study: Study, *, kinds: set[str], rooms: tuple[str, ...]) -> d
         Rooms of the core whose sources make its code version.
     """
     return {
-        "key_prefix": study.name,
-        "group_name": study.name,
         "partitions_def": subjects_of(study),
         "backfill_policy": dg.BackfillPolicy.single_run(),
         "kinds": kinds,

@@ -8,7 +8,7 @@ import dagster as dg
 from glmhmm_assets.defs.checks import shown_fit
 from glmhmm_assets.defs.population import stored_population
 from glmhmm_assets.defs.tables import roles_of
-from glmhmm_assets.per_subject import code_version
+from glmhmm_assets.per_subject import code_version, study_asset
 from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.study import Study
 
@@ -35,13 +35,12 @@ def when_parents_change() -> dg.AutomationCondition:
 def build_cohort(study: Study) -> list[dg.AssetsDefinition]:
     """Build the assets over all subjects of a study."""
     common: dict[str, Any] = {
-        "key_prefix": study.name,
-        "group_name": study.name,
         "automation_condition": when_parents_change(),
         "code_version": code_version(*ROOMS),
     }
 
-    @dg.asset(
+    @study_asset(
+        study,
         **common,
         kinds={"polars", "parquet"},
         io_manager_key="tables",
@@ -62,7 +61,8 @@ def build_cohort(study: Study) -> list[dg.AssetsDefinition]:
         context.add_output_metadata(counts | {"dagster/row_count": summary.height})
         return summary
 
-    @dg.asset(
+    @study_asset(
+        study,
         **common,
         kinds={"matplotlib"},
         ins={

@@ -19,7 +19,7 @@ from glmhmm_assets.defs.rivals import (
 )
 from glmhmm_assets.defs.session_kinds import NAME as SESSION_KINDS
 from glmhmm_assets.defs.session_kinds import session_input
-from glmhmm_assets.per_subject import code_version, for_each, show, subject_asset
+from glmhmm_assets.per_subject import code_version, for_each, show, study_asset, subject_asset
 from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.study import Study
 
@@ -39,7 +39,8 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
     """Build the per-subject assets of comparison and of standard errors."""
     common = subject_asset(study, kinds={"jax", "parquet"}, rooms=ROOMS)
 
-    @dg.asset(
+    @study_asset(
+        study,
         **common,
         io_manager_key="tables",
         ins={
@@ -82,15 +83,18 @@ def build_comparison(study: Study) -> list[dg.AssetsDefinition]:
 
         return for_each(context, subject_fits, table)
 
-    @dg.asset(**subject_asset(study, kinds={"matplotlib"}, rooms=DRAWN))
+    @study_asset(study, **subject_asset(study, kinds={"matplotlib"}, rooms=DRAWN))
     def comparison(context: dg.AssetExecutionContext, model_comparison: dict) -> None:
         """Held-out bits per trial of every model, and their gains over the GLM with errors."""
         from glmhmm_core.plots.comparison import comparison
 
         draw(context, study, model_comparison, lambda t: ((t, t["subject"][0]), comparison))
 
-    @dg.asset(
-        **common, io_manager_key="tables", check_specs=error_check_specs(study, "parameter_errors")
+    @study_asset(
+        study,
+        **common,
+        io_manager_key="tables",
+        check_specs=error_check_specs(study, "parameter_errors"),
     )
     def parameter_errors(context: dg.AssetExecutionContext, subject_fits: dict) -> Iterator[Any]:
         """Standard errors and 95 % intervals of the model that the figures show.
@@ -187,9 +191,8 @@ def best_models(table: "pl.DataFrame") -> dict[str, Any]:
 def build_cohort_comparison(study: Study) -> dg.AssetsDefinition:
     """Build the asset that holds models against one another over all subjects."""
 
-    @dg.asset(
-        key_prefix=study.name,
-        group_name=study.name,
+    @study_asset(
+        study,
         automation_condition=when_parents_change(),
         code_version=code_version(*DRAWN),
         kinds={"polars", "matplotlib"},
@@ -237,14 +240,12 @@ def no_cohort(context: dg.AssetExecutionContext, reason: str) -> Any:
 def build_state_choice(study: Study) -> dg.AssetsDefinition:
     """Build the asset that chooses the cohort's number of states."""
 
-    @dg.asset(
-        key_prefix=study.name,
-        group_name=study.name,
+    @study_asset(
+        study,
         automation_condition=when_parents_change(),
         code_version=code_version("comparison"),
         kinds={"polars", "parquet"},
         io_manager_key="tables",
-        ins={"cohort_summary": dg.AssetIn(key=[study.name, "cohort_summary"])},
     )
     def state_choice(context: dg.AssetExecutionContext, cohort_summary: Any) -> Any:
         """How many states the cohort has, and why.

@@ -20,7 +20,7 @@ from glmhmm_assets.defs.checks import (
 from glmhmm_assets.defs.cohort import of_everyone, when_parents_change
 from glmhmm_assets.defs.figures import draw
 from glmhmm_assets.defs.tables import roles_of
-from glmhmm_assets.per_subject import code_version, for_each, show, subject_asset
+from glmhmm_assets.per_subject import code_version, for_each, show, study_asset, subject_asset
 from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.progress import Progress
 from glmhmm_assets.resources.fit_store import FitStore
@@ -55,7 +55,8 @@ def driven_input(study: Study) -> dict[str, dg.AssetIn]:
 
 
 def _build_fits(study: Study) -> dg.AssetsDefinition:
-    @dg.asset(
+    @study_asset(
+        study,
         **subject_asset(study, kinds={"jax"}, rooms=("comparison", "engine", "fitting", "tasks")),
         name=NAME,
         io_manager_key="fits",
@@ -165,7 +166,8 @@ def _facts(driven: "SubjectFits", constant: "SubjectFits") -> dict[str, Any]:
 
 
 def _build_weight_table(study: Study) -> dg.AssetsDefinition:
-    @dg.asset(
+    @study_asset(
+        study,
         **subject_asset(study, kinds={"polars", "parquet"}, rooms=TABLES),
         io_manager_key="tables",
         check_specs=error_check_specs(study, "transition_weight_table"),
@@ -204,7 +206,7 @@ def _build_weight_table(study: Study) -> dg.AssetsDefinition:
 def _build_figures(study: Study) -> list[dg.AssetsDefinition]:
     common = subject_asset(study, kinds={"matplotlib"}, rooms=("plots", *TABLES))
 
-    @dg.asset(**common)
+    @study_asset(study, **common)
     def transition_weights(
         context: dg.AssetExecutionContext, transition_fits: dict, transition_weight_table: dict
     ) -> None:
@@ -213,7 +215,7 @@ def _build_figures(study: Study) -> list[dg.AssetsDefinition]:
 
         _draw(context, study, transition_fits, transition_weights, transition_weight_table.get)
 
-    @dg.asset(**common)
+    @study_asset(study, **common)
     def driven_transitions(context: dg.AssetExecutionContext, transition_fits: dict) -> None:
         """Transition probabilities at the regressors' zero and averaged over the trials."""
         from glmhmm_core.plots.driven import driven_transitions
@@ -228,7 +230,7 @@ def _build_figures(study: Study) -> list[dg.AssetsDefinition]:
             lambda s: driven_transition_table(transition_fits[s], roles),
         )
 
-    @dg.asset(**common)
+    @study_asset(study, **common)
     def staying(context: dg.AssetExecutionContext, transition_fits: dict) -> None:
         """Probability of staying in each state against each regressor."""
         from glmhmm_core.plots.driven import staying
@@ -262,9 +264,8 @@ def build_driven_cohort(study: Study) -> list[dg.AssetsDefinition]:
     if not study.model.transition_regressors:
         return []
 
-    @dg.asset(
-        key_prefix=study.name,
-        group_name=study.name,
+    @study_asset(
+        study,
         automation_condition=when_parents_change(),
         code_version=code_version("plots", *TABLES),
         kinds={"matplotlib"},

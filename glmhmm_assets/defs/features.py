@@ -2,14 +2,15 @@
 
 import dagster as dg
 
-from glmhmm_assets.per_subject import for_each, subject_asset
+from glmhmm_assets.per_subject import for_each, study_asset, subject_asset
 from glmhmm_assets.study import Study
 
 
 def build_design_tensors(study: Study) -> dg.AssetsDefinition:
     """Build the asset of designs."""
 
-    @dg.asset(
+    @study_asset(
+        study,
         **subject_asset(study, kinds={"numpy"}, rooms=("design", "tasks")),
         io_manager_key="designs",
     )

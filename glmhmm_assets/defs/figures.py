@@ -6,7 +6,7 @@ import dagster as dg
 
 from glmhmm_assets.defs.checks import shown_fit
 from glmhmm_assets.defs.tables import roles_of
-from glmhmm_assets.per_subject import for_each, show, subject_asset
+from glmhmm_assets.per_subject import for_each, show, study_asset, subject_asset
 from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.study import Study
 
@@ -17,7 +17,7 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
     """Build the assets of per-subject figures."""
     common = subject_asset(study, kinds={"matplotlib"}, rooms=ROOMS)
 
-    @dg.asset(**common)
+    @study_asset(study, **common)
     def em_traces(context: dg.AssetExecutionContext, subject_fits: dict) -> None:
         """EM's objective over the iterations of every restart, for every number of states."""
         from glmhmm_core.plots.optimization import em_traces
@@ -25,7 +25,7 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
 
         draw(context, study, subject_fits, lambda f: ((restart_table(f),), em_traces))
 
-    @dg.asset(**common, ins={"parameter_errors": _if_there(study, "parameter_errors")})
+    @study_asset(study, **common, ins={"parameter_errors": _if_there(study, "parameter_errors")})
     def weights(
         context: dg.AssetExecutionContext,
         subject_fits: dict,
@@ -46,7 +46,7 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
 
         draw(context, study, subject_fits, plan)
 
-    @dg.asset(**common)
+    @study_asset(study, **common)
     def transition_matrix(context: dg.AssetExecutionContext, subject_fits: dict) -> None:
         """Transition probabilities, the law of a session's first state, and expected dwell."""
         from glmhmm_core.plots.transitions import transition_matrix
@@ -60,7 +60,7 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
             lambda f: ((transition_table(f, roles), _shown(study, f)), transition_matrix),
         )
 
-    @dg.asset(**common)
+    @study_asset(study, **common)
     def session_posteriors(
         context: dg.AssetExecutionContext, subject_fits: dict, trial_table: dict
     ) -> None:
@@ -78,7 +78,7 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
 
         draw(context, study, subject_fits, plan)
 
-    @dg.asset(**common)
+    @study_asset(study, **common)
     def state_dynamics(
         context: dg.AssetExecutionContext, subject_fits: dict, trial_table: dict
     ) -> None:
@@ -103,7 +103,7 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
 
         draw(context, study, subject_fits, plan)
 
-    @dg.asset(**common)
+    @study_asset(study, **common)
     def psychometrics(
         context: dg.AssetExecutionContext, subject_fits: dict, cleaned_sessions: dict
     ) -> None:
@@ -120,7 +120,7 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
 
         draw(context, study, subject_fits, plan)
 
-    @dg.asset(**common)
+    @study_asset(study, **common)
     def heldout_bits(context: dg.AssetExecutionContext, subject_fits: dict) -> None:
         """Bits per trial on held-out sessions against the number of states."""
         from glmhmm_core.plots.scores import heldout_bits

@@ -11,7 +11,7 @@ from glmhmm_assets.compilation_cache import use_compilation_cache
 from glmhmm_assets.defs.checks import check_fits, fit_check_specs, shown_fit
 from glmhmm_assets.defs.population import NAME as POPULATION
 from glmhmm_assets.defs.population import stored_population
-from glmhmm_assets.per_subject import exclude, show, subject_asset
+from glmhmm_assets.per_subject import exclude, show, study_asset, subject_asset
 from glmhmm_assets.progress import Progress
 from glmhmm_assets.standing import Standing, champion_of, fit_store, settle
 from glmhmm_assets.study import Study
@@ -34,7 +34,8 @@ class Promotion(dg.Config):
 def build_subject_fits(study: Study) -> dg.AssetsDefinition:
     """Build the asset of fitted models."""
 
-    @dg.asset(
+    @study_asset(
+        study,
         **subject_asset(study, kinds={"jax"}, rooms=ROOMS),
         io_manager_key="fits",
         check_specs=fit_check_specs(study),

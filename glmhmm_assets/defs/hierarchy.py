@@ -15,7 +15,7 @@ from glmhmm_assets.defs.population import HIERARCHY as NAME
 from glmhmm_assets.defs.population import NAME as POPULATION
 from glmhmm_assets.defs.population import stored_population
 from glmhmm_assets.defs.tables import roles_of
-from glmhmm_assets.per_subject import code_version, exclude, show, subject_asset
+from glmhmm_assets.per_subject import code_version, exclude, show, study_asset, subject_asset
 from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.resources.fit_store import FitStore
 from glmhmm_assets.study import Study
@@ -40,10 +40,9 @@ def shrunken_input(study: Study) -> dict[str, dg.AssetIn]:
 def build_hierarchical_fit(study: Study) -> list[dg.AssetsDefinition]:
     """Build the asset of the learned population; none if the study switched it off."""
 
-    @dg.asset(
+    @study_asset(
+        study,
         name=NAME,
-        key_prefix=study.name,
-        group_name=study.name,
         kinds={"jax"},
         code_version=code_version(*ROOMS),
         io_manager_key="hierarchies",
@@ -137,13 +136,10 @@ def stored_hierarchy(study: Study, designs: "Sequence[Design]" = ()) -> "Hierarc
 def build_shrunken_fits(study: Study) -> list[dg.AssetsDefinition]:
     """Build the per-subject asset of fits under the learned priors."""
 
-    @dg.asset(
+    @study_asset(
+        study,
         **subject_asset(study, kinds={"jax"}, rooms=("comparison", *ROOMS)),
         io_manager_key="fits",
-        ins={
-            "design_tensors": dg.AssetIn([study.name, "design_tensors"]),
-            "subject_fits": dg.AssetIn([study.name, "subject_fits"]),
-        },
         deps=[[study.name, NAME]],
         pool="gpu",
     )
@@ -235,9 +231,8 @@ def _tell(
 def build_shrinkage(study: Study) -> list[dg.AssetsDefinition]:
     """Build the table and the figure of the learned population with all of its subjects."""
 
-    @dg.asset(
-        key_prefix=study.name,
-        group_name=study.name,
+    @study_asset(
+        study,
         automation_condition=when_parents_change(),
         code_version=code_version(*ROOMS, "comparison", "plots", "states", "tables", "tasks"),
         kinds={"polars", "parquet"},

@@ -48,7 +48,6 @@ def build_raw_sessions(study: Study) -> dg.AssetSpec:
             "disk. The sensor records a materialization for a subject whenever its content "
             "changed, with the content's hash as data version."
         ),
-        group_name=study.name,
         partitions_def=subjects_of(study),
         kinds={study.sessions.format},
     )
@@ -57,7 +56,7 @@ def build_raw_sessions(study: Study) -> dg.AssetSpec:
 def build_cleaned_sessions(study: Study) -> dg.AssetsDefinition:
     """Build the asset of cleaned trials and the report that goes with it."""
     common = subject_asset(study, kinds={"polars", "parquet"}, rooms=("trials", "tasks"))
-    out = {k: common[k] for k in ("key_prefix", "group_name", "kinds", "code_version")}
+    out = {"key_prefix": study.name} | {k: common[k] for k in ("kinds", "code_version")}
 
     @dg.multi_asset(
         name=f"{study.name}__cleaned_sessions",

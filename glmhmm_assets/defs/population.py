@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from glmhmm_assets.compilation_cache import use_compilation_cache
-from glmhmm_assets.per_subject import code_version
+from glmhmm_assets.per_subject import code_version, study_asset
 from glmhmm_assets.progress import Progress
 from glmhmm_assets.resources.fit_store import FitStore
 from glmhmm_assets.study import Study
@@ -29,10 +29,9 @@ HIERARCHY = "hierarchical_fit"
 def build_population_fit(study: Study) -> dg.AssetsDefinition:
     """Build the asset of the population's fit."""
 
-    @dg.asset(
+    @study_asset(
+        study,
         name=NAME,
-        key_prefix=study.name,
-        group_name=study.name,
         kinds={"jax"},
         code_version=code_version(*ROOMS),
         io_manager_key="fits",

@@ -11,7 +11,7 @@ import dagster as dg
 from glmhmm_assets.compilation_cache import use_compilation_cache
 from glmhmm_assets.defs.hierarchy import stored_hierarchy
 from glmhmm_assets.defs.population import HIERARCHY
-from glmhmm_assets.per_subject import exclude, show, subject_asset
+from glmhmm_assets.per_subject import exclude, show, study_asset, subject_asset
 from glmhmm_assets.resources.fit_store import FitStore
 from glmhmm_assets.study import Study
 
@@ -47,7 +47,7 @@ def build_rivals(study: Study) -> list[dg.AssetsDefinition]:
     )
     forecasts = subject_asset(study, kinds={"jax"}, rooms=("engine", "fitting"))
 
-    @dg.asset(**baselines, io_manager_key="baselines")
+    @study_asset(study, **baselines, io_manager_key="baselines")
     def baseline_fits(
         context: dg.AssetExecutionContext, design_tensors: dict, subject_fits: dict
     ) -> dict:
@@ -75,7 +75,7 @@ def build_rivals(study: Study) -> list[dg.AssetsDefinition]:
             show(context, subject, _facts(one))
         return found
 
-    @dg.asset(**forecasts, io_manager_key="fits", pool="gpu")
+    @study_asset(study, **forecasts, io_manager_key="fits", pool="gpu")
     def prospective_fits(context: dg.AssetExecutionContext, subject_fits: dict) -> dict:
         """GLM-HMMs fitted to every subject's past and scored on its next sessions.
 
@@ -102,7 +102,7 @@ def build_rivals(study: Study) -> list[dg.AssetsDefinition]:
             lambda todo, on_finished: score_prospectively(todo, folds, on_finished),
         )
 
-    @dg.asset(**forecasts, name=DRIVEN_FORECASTS, io_manager_key="fits", pool="gpu")
+    @study_asset(study, **forecasts, name=DRIVEN_FORECASTS, io_manager_key="fits", pool="gpu")
     def prospective_transition_fits(
         context: dg.AssetExecutionContext, transition_fits: dict, prospective_fits: dict
     ) -> dict:
@@ -127,7 +127,7 @@ def build_rivals(study: Study) -> list[dg.AssetsDefinition]:
             lambda todo, on_finished: score_prospectively(todo, folds, on_finished, constant),
         )
 
-    @dg.asset(**forecasts, name=SHRUNKEN_FORECASTS, io_manager_key="fits", pool="gpu")
+    @study_asset(study, **forecasts, name=SHRUNKEN_FORECASTS, io_manager_key="fits", pool="gpu")
     def prospective_shrunken_fits(context: dg.AssetExecutionContext, shrunken_fits: dict) -> dict:
         """Every subject's past fitted under learned priors, and scored on its next sessions.
 

@@ -57,7 +57,7 @@ def session_input(study: Study) -> dict[str, dg.AssetIn]:
 def build_session_fits(study: Study) -> list[dg.AssetsDefinition]:
     """Build the assets of sessions of several kinds, if the study asks for them."""
     common = subject_asset(study, kinds={"jax", "parquet", "matplotlib"}, rooms=ROOMS)
-    out = {k: common[k] for k in ("key_prefix", "group_name", "kinds", "code_version")}
+    out = {"key_prefix": study.name} | {k: common[k] for k in ("kinds", "code_version")}
     made = [name for name in _DESCRIBED if name != CHECKS or study.checks.simulations]
     managers = {name: "baselines" if name == NAME else "tables" for name in made}
 

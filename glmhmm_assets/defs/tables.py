@@ -6,7 +6,7 @@ import dagster as dg
 
 from glmhmm_assets.defs.population import NAME as POPULATION
 from glmhmm_assets.defs.population import stored_population
-from glmhmm_assets.per_subject import for_each, show, subject_asset
+from glmhmm_assets.per_subject import for_each, show, study_asset, subject_asset
 from glmhmm_assets.study import Study
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def build_tables(study: Study) -> list[dg.AssetsDefinition]:
     """Build the assets of tables."""
     common = subject_asset(study, kinds={"polars", "parquet"}, rooms=ROOMS)
 
-    @dg.asset(**common, io_manager_key="tables")
+    @study_asset(study, **common, io_manager_key="tables")
     def trial_table(
         context: dg.AssetExecutionContext, subject_fits: dict, cleaned_sessions: dict
     ) -> dict:
@@ -41,7 +41,7 @@ def build_tables(study: Study) -> list[dg.AssetsDefinition]:
             lambda s: trial_table(subject_fits[s], cleaned_sessions[s], roles),
         )
 
-    @dg.asset(**common, io_manager_key="tables")
+    @study_asset(study, **common, io_manager_key="tables")
     def weight_table(context: dg.AssetExecutionContext, subject_fits: dict) -> dict:
         """Every emission weight of every model, one row each.
 
@@ -56,7 +56,9 @@ def build_tables(study: Study) -> list[dg.AssetsDefinition]:
             context, subject_fits, lambda s: weight_table(subject_fits[s], roles, population)
         )
 
-    @dg.asset(**common, io_manager_key="tables", deps=[dg.AssetKey([study.name, POPULATION])])
+    @study_asset(
+        study, **common, io_manager_key="tables", deps=[dg.AssetKey([study.name, POPULATION])]
+    )
     def state_matches(context: dg.AssetExecutionContext, subject_fits: dict) -> dict:
         """Which of the population's states each state of a subject is: cost, margin, and doubts.
 

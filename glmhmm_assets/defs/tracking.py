@@ -20,7 +20,7 @@ from glmhmm_assets.defs.hierarchy import SHRUNKEN, shrunken_input
 from glmhmm_assets.defs.session_kinds import NAME as SESSION_KINDS
 from glmhmm_assets.defs.session_kinds import TABLE as SESSION_FIGURE
 from glmhmm_assets.defs.session_kinds import session_input
-from glmhmm_assets.per_subject import code_version, subject_asset
+from glmhmm_assets.per_subject import code_version, study_asset, subject_asset
 from glmhmm_assets.resources.tracker import MlflowTracker
 from glmhmm_assets.standing import held_fits, status_of
 from glmhmm_assets.study import Study
@@ -51,10 +51,10 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
     tables = {name: dg.AssetIn([study.name, name], metadata=lenient) for name in tables_of(study)}
     pictures = (*ALL_MODELS, *ONE_MODEL, *(DRIVEN_FIGURES if driven else ()))
 
-    @dg.asset(
+    @study_asset(
+        study,
         **subject_asset(study, kinds={"mlflow"}, rooms=ROOMS),
         ins={
-            "subject_fits": dg.AssetIn([study.name, "subject_fits"]),
             "baseline_fits": dg.AssetIn([study.name, "baseline_fits"], metadata=lenient),
             **driven,
             **session_input(study),
@@ -217,16 +217,11 @@ def _figures(study: Study, subject: str, pictures: tuple[str, ...], shown: bool)
 def build_cohort_tracking(study: Study) -> dg.AssetsDefinition:
     """Build the study's ``cohort_tracking`` asset."""
 
-    @dg.asset(
-        key_prefix=study.name,
-        group_name=study.name,
+    @study_asset(
+        study,
         automation_condition=when_parents_change(),
         code_version=code_version("comparison"),
         kinds={"mlflow"},
-        ins={
-            name: dg.AssetIn(key=[study.name, name])
-            for name in ("state_choice", "cohort_summary", "cohort_comparison")
-        },
         deps=[[study.name, "cohort_figures"]],
     )
     def cohort_tracking(

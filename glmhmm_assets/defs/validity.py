@@ -12,7 +12,7 @@ from glmhmm_assets.compilation_cache import use_compilation_cache
 from glmhmm_assets.defs.checks import check_predictions, prediction_check_specs, shown_fit
 from glmhmm_assets.defs.cohort import of_everyone, when_parents_change
 from glmhmm_assets.defs.tables import roles_of
-from glmhmm_assets.per_subject import code_version, for_each, show, subject_asset
+from glmhmm_assets.per_subject import code_version, for_each, show, study_asset, subject_asset
 from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.study import Study
 
@@ -32,7 +32,7 @@ def build_validity(study: Study) -> list[dg.AssetsDefinition]:
     common = subject_asset(study, kinds={"jax", "parquet", "matplotlib"}, rooms=ROOMS)
     tables: dict[str, Any] = {**common, "io_manager_key": "tables"}
 
-    @dg.asset(**tables, check_specs=prediction_check_specs(study))
+    @study_asset(study, **tables, check_specs=prediction_check_specs(study))
     def predictive_checks(
         context: dg.AssetExecutionContext, subject_fits: dict, cleaned_sessions: dict
     ) -> Iterator[Any]:
@@ -72,7 +72,7 @@ def build_validity(study: Study) -> list[dg.AssetsDefinition]:
         yield dg.Output(values)
         yield from check_predictions(study, values)
 
-    @dg.asset(**tables)
+    @study_asset(study, **tables)
     def parameter_recovery(
         context: dg.AssetExecutionContext, subject_fits: dict, cleaned_sessions: dict
     ) -> dict:
@@ -114,7 +114,7 @@ def build_validity(study: Study) -> list[dg.AssetsDefinition]:
         _forget(context, study, values)
         return values
 
-    @dg.asset(**tables)
+    @study_asset(study, **tables)
     def state_paths(context: dg.AssetExecutionContext, subject_fits: dict) -> dict:
         """How often states switch and how long they last, over paths drawn from the posterior.
 
@@ -132,7 +132,7 @@ def build_validity(study: Study) -> list[dg.AssetsDefinition]:
 
         return for_each(context, subject_fits, paths)
 
-    @dg.asset(**tables)
+    @study_asset(study, **tables)
     def state_accuracy(
         context: dg.AssetExecutionContext,
         subject_fits: dict,
@@ -169,9 +169,8 @@ def build_validity(study: Study) -> list[dg.AssetsDefinition]:
 def build_cohort_checks(study: Study) -> list[dg.AssetsDefinition]:
     """Build the predictive checks over all subjects, if the study asks for any."""
 
-    @dg.asset(
-        key_prefix=study.name,
-        group_name=study.name,
+    @study_asset(
+        study,
         automation_condition=when_parents_change(),
         code_version=code_version(*ROOMS),
         kinds={"polars", "parquet", "matplotlib"},

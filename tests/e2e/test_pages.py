@@ -11,6 +11,8 @@ import time
 import pytest
 from servers import children_of, drop_sessions, group_members, wait_for
 
+from glmhmm_assets.stages import STAGES
+
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("run")]
 
 RUNS = """
@@ -79,11 +81,14 @@ def test_its_models_are_in_mlflow_with_links_both_ways(pages, run):
         assert one["info"]["run_id"] in link
 
 
-def test_the_lineage_shows_the_whole_path(pages, page):
+def test_the_lineage_shows_the_stages_and_the_page_of_a_stage_its_assets(pages, page):
     # Dagster draws only what is in sight.
     page.set_viewport_size({"width": 2200, "height": 3000})
-    page.goto(f"{pages.dagster}/locations/__repository__@glmhmm/asset-groups/tiny")
-    for asset in ("raw_sessions", "design_tensors", "subject_fits", "fit_tracking", "weights"):
+    page.goto(f"{pages.dagster}/asset-groups")
+    for stage in STAGES:
+        page.get_by_text(f"tiny_{stage}", exact=True).first.wait_for()
+    page.goto(f"{pages.dagster}/locations/__repository__@glmhmm/asset-groups/tiny_figures")
+    for asset in ("subject_fits", "weights", "psychometrics", "fit_tracking"):
         page.get_by_text(asset, exact=True).first.wait_for()
     assert page.get_by_text("Join the Dagster community").count() == 0
 
