@@ -76,7 +76,14 @@ class PopulationPrior:
 
     @classmethod
     def read(cls, values: Mapping[str, Any] | None) -> "PopulationPrior | None":
-        """From lists by the attributes' names, as JSON has them; None from None."""
+        """From lists by the attributes' names, as JSON has them; None from None.
+
+        Raises
+        ------
+        ValueError
+            If their shapes are not those of one model: what broadcasts would be read as numbers
+            that were never learned.
+        """
         if values is None:
             return None
         arrays: dict[str, Any] = {
@@ -84,6 +91,7 @@ class PopulationPrior:
         }
         if len(arrays["initial_mean"]) == 1:  # lists do not keep the axes behind an empty one
             arrays |= {name: np.zeros((1, 0, 1)) for name in ("chain_mean", "chain_sd")}
+        _check_shapes(arrays)
         return cls(**{**arrays, "reference": int(values["reference"])})
 
     def prior(self) -> Prior:
@@ -118,3 +126,18 @@ class PopulationPrior:
         means = [self.initial_mean, self.chain_mean.ravel(), self.weight_mean.ravel()]
         sds = [self.initial_sd, self.chain_sd.ravel(), self.weight_sd.ravel()]
         return np.concatenate(means), np.concatenate(sds)
+
+
+def _check_shapes(arrays: Mapping[str, np.ndarray]) -> None:
+    k = len(arrays["initial_mean"])
+    expected = {"initial": (k,), "chain": (k, k - 1, None), "weight": (k, None, None)}
+    for part, lengths in expected.items():
+        mean, sd = (arrays[f"{part}_{what}"].shape for what in ("mean", "sd"))
+        fits = len(mean) == len(lengths) and all(
+            wanted in (None, found) for wanted, found in zip(lengths, mean, strict=True)
+        )
+        if not fits or sd != mean:
+            raise ValueError(
+                f"its population's {part}_mean and {part}_sd have shapes {mean} and {sd}, "
+                f"which are not those of {k} states"
+            )

@@ -23,7 +23,7 @@ from glmhmm_core.fitting.settings import FitSettings, FrozenWeight
 from glmhmm_core.fitting.specification import Specification
 
 #: Raised with every change of what the file holds.
-FORMAT = 3
+FORMAT = 4
 #: Fields of a fit that all numbers of states share; stored once.
 SHARED = ("y", "X", "U", "mask")
 #: Numbers stored as JSON beside the arrays.

@@ -292,6 +292,27 @@ def test_a_shrunken_fit_keeps_its_priors_in_its_file(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("chain_mean", lambda chain: chain[:, :, 0]),  # as before weights stood beside log-odds
+        ("chain_sd", lambda chain: chain[:, :, 0]),
+        ("weight_mean", lambda weights: weights[:1]),
+        ("weight_sd", lambda weights: weights[:, 0]),
+        ("initial_sd", lambda odds: odds[:1]),
+    ],
+)
+def test_priors_of_another_shape_are_not_read(name, wrong, tmp_path):
+    """They would broadcast to other numbers in silence."""
+    prior = learned().level(2).prior
+    other = replace(prior, **{name: wrong(getattr(prior, name))})
+    fits = shrunken()["s1"]
+    told = replace(fits[2].specification, population=other)
+    save_fits(tmp_path / "fits.npz", replace(fits, fits=(replace(fits[2], specification=told),)))
+    with pytest.raises(InputError, match=f"population's {name[:5]}.* not those of 2 states"):
+        load_fits(tmp_path / "fits.npz")
+
+
 def test_own_estimates_are_of_the_same_state_or_of_none():
     """Ordinary fits that are the shrunken ones, their states numbered otherwise or all alike."""
 
