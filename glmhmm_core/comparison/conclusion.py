@@ -24,6 +24,12 @@ MORE = {
     "glmhmm_sessions": "sessions of two kinds",
     "hierarchical": "priors learned from all subjects",
 }
+#: What else a gain of theirs may come from, by kind of folds and model. Ordinary fits to the past
+#: have no population to start from: the one that is there has seen the future.
+DOUBT = {
+    ("prospective", "hierarchical"): ", which may be in part their start: they begin at the "
+    "population's mean, the plain fits only at restarts of their own",
+}
 
 
 def conclude(models: Sequence[Contender]) -> str:
@@ -73,13 +79,14 @@ def sentences(
                 parts.append(verdict(value, error, _label(*rival)))
         if parts:
             said.append(f"{words} {_label(*best)} {'; '.join(parts)}.")
-        more = _additions(scores, partial(gain, kind))
+        more = _additions(kind, scores, partial(gain, kind))
         if more:
             said.append(f"{words.rstrip(',')}, {'; '.join(more)}.")
     return said or ["There is no other model to compare with."]
 
 
 def _additions(
+    kind: str,
     scores: Mapping[tuple[str, int], float],
     gain: Callable[[tuple[str, int], tuple[str, int]], Gain],
 ) -> list[str]:
@@ -93,7 +100,9 @@ def _additions(
         best = max(both, key=lambda k: scores[model, k])
         value, error = gain((model, best), plain[best])
         if value is not None:
-            said.append(f"{addition} {verdict(value, error, f'the plain {_plain(best)}')}")
+            # One state has one optimum, wherever a fit begins.
+            doubt = DOUBT.get((kind, model), "") if best > 1 and value > 0 else ""
+            said.append(f"{addition} {verdict(value, error, f'the plain {_plain(best)}')}{doubt}")
     return said
 
 

@@ -189,6 +189,23 @@ def test_what_an_addition_gains_is_said_against_the_plain_model_of_as_many_state
     assert interleaved.startswith("On interleaved folds 3 states beat the GLM")
 
 
+@pytest.mark.parametrize(
+    ("num_states", "forecast", "doubted"),
+    [(3, 0.10, True), (3, -0.10, False), (1, 0.10, False)],  # a gain, a loss, and one optimum alone
+)
+def test_what_learned_priors_gain_on_prospective_folds_may_be_their_start(
+    num_states, forecast, doubted
+):
+    """Of a and b, whose plain fits forecast alike but begin at no population."""
+    more = (row(s, "hierarchical", num_states, 0.5, 0.2, prospective=forecast) for s in "ab")
+    said = conclude_cohort(pl.concat([MICE, cohort(*more)]))
+    interleaved, prospective = said.partition("On prospective")[::2]
+    for part in (interleaved, prospective):
+        assert "priors learned from all subjects" in part
+    assert "start" not in interleaved
+    assert ("may be in part their start" in prospective) == doubted
+
+
 def test_one_subject_has_no_error_and_none_has_no_conclusion():
     said = conclude_cohort(MICE.filter(subject="a"))
     assert "gain 0.1000 bits per trial against the GLM (error unknown)" in said
