@@ -329,9 +329,7 @@ def cohort_checks(
 
 
 def _subjects(ax: Axes, rows: pl.DataFrame) -> None:
-    ends = _ends(
-        np.concatenate([rows[name] for name in ("data", "lower", "upper")]),
-    )
+    ends = _ends(np.concatenate([rows[name] for name in ("data", "lower", "upper")]))
     ax.plot(ends, ends, color=style.FAINT, lw=0.8, zorder=0)
     for row in rows.iter_rows(named=True):
         ax.hlines(row["data"], row["lower"], row["upper"], color=style.QUIET, lw=0.8)
