@@ -5,10 +5,11 @@ leaves matplotlib's settings as they were.
 """
 
 import functools
+import itertools
 import math
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
@@ -122,16 +123,39 @@ def short(name: str, limit: int = 28) -> str:
 def told_apart(names: Sequence[str], limit: int = 28) -> list[str]:
     """Names cut to at most ``limit`` characters so that they still differ.
 
-    Where cutting their middles would make two alike, the words that all begin and end with go
-    first.
+    Where cutting their middles makes some alike, the words that all begin and end with go first,
+    then those that the names in question share; what is alike even then is numbered. Only limits
+    too small for a number are passed.
     """
-    cut = [short(name, limit) for name in names]
-    if len(set(cut)) == len(set(names)):
-        return cut
+    shown = {name: short(name, limit) for name in names}
+    if _alike(shown):
+        shown = _without_shared_words(list(shown), limit)
+    for group in _alike(shown):
+        shown |= _without_shared_words(group, limit)
+    taken = set(shown.values())
+    for group in _alike(shown):
+        marks = (f"#{number}" for number in itertools.count(1))
+        for name in group:
+            numbered = (f"{short(name, max(limit - len(mark), 1))}{mark}" for mark in marks)
+            shown[name] = next(text for text in numbered if text not in taken)
+            taken.add(shown[name])
+    return [shown[name] for name in names]
+
+
+def _alike(shown: Mapping[str, str]) -> list[list[str]]:
+    """Names that are shown as the same text, together."""
+    groups: dict[str, list[str]] = {}
+    for name, text in shown.items():
+        groups.setdefault(text, []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _without_shared_words(names: Sequence[str], limit: int) -> dict[str, str]:
+    """Names without the words that all of them begin and end with, cut."""
     head = _whole_words(names)
     tail = _whole_words([name[head:][::-1] for name in names])
-    rests = [name[head : len(name) - tail] for name in names]
-    return [short("…" * (head > 0) + rest + "…" * (tail > 0), limit) for rest in rests]
+    left, right = "…" * (head > 0), "…" * (tail > 0)
+    return {name: short(f"{left}{name[head : len(name) - tail]}{right}", limit) for name in names}
 
 
 def _whole_words(names: Sequence[str]) -> int:

@@ -13,6 +13,8 @@ from core.plots.cases import (
     textbook,
     ugly,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
@@ -568,15 +570,42 @@ def test_refits_that_cannot_be_trusted_are_told_of():
     [
         (["CSHL_001", "b"], ["CSHL_001", "b"]),
         ([f"a_long_laboratory_{i:02d}_2019_07_18" for i in (1, 2)], ["…01…", "…02…"]),
-        ([f"{'x' * 30}{i}{'y' * 30}" for i in (1, 2)], None),  # of one word: nothing to be done
+        ([f"{'x' * 30}{i}{'y' * 30}" for i in (1, 2)], ["xxxxx…yyyyy#1", "xxxxx…yyyyy#2"]),
+        (
+            ["zed", *(f"mouse_{i:03d}_of_lab_a_left_hemi" for i in range(4))],
+            ["zed", "…000…", "…001…", "…002…", "…003…"],
+        ),
+        (  # a name that is what another would be shown as
+            ["xxxxx…yyyyy#1", *(f"{'x' * 30}{i}{'y' * 30}" for i in (1, 2))],
+            ["xxxxx…yyyyy#1", "xxxxx…yyyyy#2", "xxxxx…yyyyy#3"],
+        ),
         ([f"long_name_of_mouse_{c}" for c in ("one", "two")], ["long_n…se_one", "long_n…se_two"]),
         (["one"], ["one"]),
     ],
 )
 def test_names_are_cut_so_that_they_still_differ(names, shown):
-    cut = told_apart(names, 13)
-    assert all(len(name) <= 13 for name in cut)
-    assert shown is None or cut == shown
+    assert told_apart(names, 13) == shown
+    assert told_apart([*names, names[0]], 13) == [*shown, shown[0]]
+
+
+@given(
+    st.lists(
+        st.builds(
+            "{}{}{}".format,
+            st.sampled_from(["", "mouse_of_a_", "mouse" * 7]),
+            st.text("ab_#1…", max_size=9),
+            st.sampled_from(["", "_left_hemisphere", "x" * 35]),
+        ),
+        unique=True,
+        max_size=12,
+    ),
+    st.integers(4, 28),
+)
+def test_however_they_are_cut_names_differ_and_fit(names, limit):
+    cut = told_apart(names, limit)
+    assert len(set(cut)) == len(names)
+    assert all(len(text) <= limit for text in cut)
+    assert told_apart(names, max(map(len, names), default=1)) == names
 
 
 def test_long_names_of_a_cohort_differ_below_its_bars():
