@@ -9,10 +9,7 @@ import jax.numpy as jnp
 
 from glmhmm_core.engine.expectation import Expectation
 from glmhmm_core.engine.parameters import Parameters
-from glmhmm_core.engine.transitions import chain_coordinates, matrix_of
-
-#: Log-odds and relative log-probabilities are held within this: beyond it they do not matter.
-LARGEST = 40.0
+from glmhmm_core.engine.transitions import LARGEST, chain_coordinates, matrix_of
 
 
 def pack(params: Parameters) -> jax.Array:

@@ -253,7 +253,9 @@ def bytes_per_climb(data: Data, num_states: int) -> int:
     """Working memory of one climb, in bytes: its arrays over time and the lanes of a block.
 
     Counted from :func:`~glmhmm_core.engine.expectation.expect`: messages and likelihoods take
-    eight arrays (K, T, S), choice probabilities and their residuals three (K, C, T, S).
+    eight arrays (K, T, S), choice probabilities and their residuals three (K, C, T, S), and
+    transitions that have regressors three (K, K, T, S).
     """
     _, num_classes, steps, lanes = data.lanes.y.shape
-    return 8 * steps * lanes * num_states * (8 + 3 * num_classes)
+    driven = 3 * num_states if data.lanes.U.shape[1] else 0
+    return 8 * steps * lanes * num_states * (8 + 3 * num_classes + driven)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from glmhmm_core.engine.lanes import Lanes
 from glmhmm_core.engine.parameters import Array, Parameters
 from glmhmm_core.engine.time_loop import along_time
-from glmhmm_core.engine.transitions import transition_matrices
+from glmhmm_core.engine.transitions import is_driven, transition_matrices
 
 #: A choice this improbable under every state is scored as this probable: keeps messages finite.
 TINY = 1e-250
@@ -77,7 +77,7 @@ def forward(initial_probs: Array, matrix: jax.Array, lik: jax.Array, reset: jax.
     """
     num_states, _, lanes = lik.shape
     initial = jnp.asarray(initial_probs)[:, None]
-    driven = matrix.shape[2:] != (1, 1)
+    driven = is_driven(matrix)
     constant = matrix[:, :, 0]
     anew = jnp.asarray(reset).astype(lik.dtype)
 
@@ -117,7 +117,7 @@ class Smoothed(NamedTuple):
 
 def backward(matrix: jax.Array, lik: jax.Array, reset: jax.Array, messages: Filtered) -> Smoothed:
     """Smooth every lane; arguments as for :func:`forward` with what it returned."""
-    driven = matrix.shape[2:] != (1, 1)
+    driven = is_driven(matrix)
     constant = matrix[:, :, 0]
     num_states, _, lanes = lik.shape
     last = jnp.concatenate([jnp.asarray(reset)[1:], jnp.ones((1, lanes), bool)]).astype(lik.dtype)

@@ -7,7 +7,7 @@ from glmhmm_core.engine.lanes import Lanes
 from glmhmm_core.engine.messages import choice_probs, forward, likelihoods
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.engine.time_loop import along_time
-from glmhmm_core.engine.transitions import transition_matrices
+from glmhmm_core.engine.transitions import is_driven, transition_matrices
 
 
 @jax.jit
@@ -27,7 +27,7 @@ def sample_paths(params: Parameters, lanes: Lanes, uniforms: jax.Array) -> jax.A
     lik = likelihoods(probs, jnp.asarray(lanes.y))
     reset = jnp.asarray(lanes.reset)
     matrix = transition_matrices(params, jnp.asarray(lanes.U))
-    driven = matrix.shape[2:] != (1, 1)
+    driven = is_driven(matrix)
     filtered = forward(params.initial_probs, matrix, lik, reset).filtered
     num_lanes = lik.shape[2]
 

@@ -13,6 +13,10 @@ import numpy as np
 
 from glmhmm_core.engine.parameters import Array, Parameters
 
+#: Log-odds and relative log-probabilities are held within this: beyond it they do not matter, but
+#: what no state explains after a transition that cannot be would leave no message.
+LARGEST = 40.0
+
 
 def others(num_states: int) -> np.ndarray:
     """The other states of each state, in order: int (K, K-1)."""
@@ -49,8 +53,13 @@ def transition_matrices(params: Parameters, U: jax.Array) -> jax.Array:
     if params.transition_weights is None:
         return matrix[:, :, None, None]
     weights = jnp.asarray(params.transition_weights)
-    driven = jnp.einsum("ijd,dts->ijts", weights, U)
-    return matrix_of(log_odds(matrix)[:, :, None, None] + driven)
+    driven = log_odds(matrix)[:, :, None, None] + jnp.einsum("ijd,dts->ijts", weights, U)
+    return matrix_of(jnp.clip(driven, -LARGEST, LARGEST))
+
+
+def is_driven(matrix: jax.Array) -> bool:
+    """Whether transitions (K, K, ...) are those into every trial; of a single cell both are one."""
+    return matrix.shape[2:] != (1, 1)
 
 
 class ChainStep(NamedTuple):

@@ -7,7 +7,7 @@ from glmhmm_core.engine.lanes import Lanes
 from glmhmm_core.engine.messages import choice_probs, likelihoods
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.engine.time_loop import along_time
-from glmhmm_core.engine.transitions import transition_matrices
+from glmhmm_core.engine.transitions import is_driven, transition_matrices
 
 
 @jax.jit
@@ -19,7 +19,7 @@ def viterbi(params: Parameters, lanes: Lanes) -> jax.Array:
     reset = jnp.asarray(lanes.reset)
     initial = jnp.log(jnp.asarray(params.initial_probs))[:, None]
     matrix = jnp.log(transition_matrices(params, jnp.asarray(lanes.U)))
-    driven = matrix.shape[2:] != (1, 1)
+    driven = is_driven(matrix)
     constant = matrix[:, :, 0]
 
     def ahead(best: jax.Array, now: tuple) -> tuple[jax.Array, jax.Array]:

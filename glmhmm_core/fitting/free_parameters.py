@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from glmhmm_core.engine.coordinates import LARGEST
 from glmhmm_core.engine.parameters import Parameters
-from glmhmm_core.engine.transitions import others
+from glmhmm_core.engine.transitions import LARGEST, others
 from glmhmm_core.fitting.result import FitResult
 
 #: What each row of a table of parameters is about.

@@ -21,13 +21,12 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from glmhmm_core.engine.coordinates import LARGEST
 from glmhmm_core.engine.expectation import prepare
 from glmhmm_core.engine.lanes import hold_out
 from glmhmm_core.engine.messages import choice_probs, forward, likelihoods
 from glmhmm_core.engine.parameters import Free, Parameters, all_free
 from glmhmm_core.engine.parameters import log_prior as engine_log_prior
-from glmhmm_core.engine.transitions import transition_matrices
+from glmhmm_core.engine.transitions import LARGEST, transition_matrices
 
 CASES = [(1, 2, 0), (2, 2, 0), (3, 3, 0), (2, 3, 2), (3, 2, 1)]
 LENGTHS = (6, 1, 4, 2, 5)

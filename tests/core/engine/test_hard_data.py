@@ -10,6 +10,7 @@ from core.engine.climbs import (
     FLAT,
     GLM,
     LENGTHS,
+    SHAPE,
     TWO,
     WEAK,
     climb,
@@ -18,12 +19,17 @@ from core.engine.climbs import (
     start_of,
     trials_of,
 )
+from core.engine.laid_out import data_of, evaluate, prior_of
 from core.oracles import draw_trials
 from core.textbook_em import Priors, log_prior, objective
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
+
+from glmhmm_core.engine.em import bytes_per_climb
+from glmhmm_core.engine.expectation import expect
+from glmhmm_core.engine.parameters import Parameters, all_free
 
 
 def assert_sound(fit):
@@ -213,3 +219,34 @@ def test_no_data_end_in_a_nan(seed, columns, choices, flat):
             rtol=1e-9,
             atol=1e-9,
         )
+
+
+def test_regressors_that_forbid_a_transition_lose_no_message():
+    # Log-odds of leaving in the thousands, and states that explain some choices hardly at all.
+    rng = np.random.default_rng(0)
+    trials = trials_of(DRIVEN)
+    trials = replace(trials, U=1e3 * rng.normal(size=trials.U.shape))
+    start = start_of(DRIVEN)
+    start = start._replace(
+        emission_weights=100 * start.emission_weights, transition_weights=np.ones((2, 1, 2))
+    )
+    prior = prior_of(driven_priors(WEAK), 2)
+    found = evaluate(start, data_of(trials, SHAPE), prior, all_free(start))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+    assert_sound(climb(trials, driven_priors(WEAK), start))
+
+
+@pytest.mark.parametrize(("states", "case"), [(3, TWO), (3, DRIVEN), (5, DRIVEN)])
+def test_a_climb_takes_the_memory_that_is_reckoned_with(states, case):
+    """As the compiler says, within a factor of two; an accelerator is filled by this number."""
+    _, choices, regressors = case
+    rng = np.random.default_rng(0)
+    data = data_of(draw_trials(rng, (100,) * 20, choices, 2, regressors))
+    weights = rng.normal(size=(states, choices - 1, 2))
+    matrix = np.full((states, states), 1 / states)
+    driven = np.zeros((states, states - 1, regressors)) if regressors else None
+    params = Parameters(np.full(states, 1 / states), matrix, weights, driven)
+    prior = prior_of(driven_priors(WEAK) if regressors else WEAK, states)
+    program = jax.jit(expect).lower(params, data, prior, all_free(params)).compile()
+    needed = program.memory_analysis().temp_size_in_bytes
+    assert needed < bytes_per_climb(data, states) < 2 * needed

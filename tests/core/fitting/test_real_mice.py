@@ -4,10 +4,9 @@ The reference fits (sigma 2, alpha 2, three states) were started from a pooled f
 here the start is the pooled fit of these seven. Weights are for choosing right.
 """
 
-import tarfile
-
 import numpy as np
 import pytest
+from core.published_mice import unpack
 from sklearn.linear_model import LogisticRegression
 
 from glmhmm_core.baselines.lapse_glm import fit_lapse_glm
@@ -54,10 +53,7 @@ ORDER = ("stimulus", "previous_choice", "wsls", "bias")
 
 @pytest.fixture(scope="module")
 def designs(test_data, tmp_path_factory):
-    root = tmp_path_factory.mktemp("ibl")
-    for archive in sorted((test_data / "ibl_alf").glob("*.tar.gz")):
-        with tarfile.open(archive) as tar:
-            tar.extractall(root, filter="data")
+    root = unpack(test_data, tmp_path_factory.mktemp("ibl"))
     task = load_task("ibl_2afc")
     read = {mouse: read_subject(root, "alf", task, mouse)[0] for mouse in REFERENCE}
     return {mouse: build_design(clean(trials, task)[0], task) for mouse, trials in read.items()}

@@ -1,10 +1,9 @@
 """The nine real mice: the cohort rule of Ashwood et al. 2022 gives exactly the published table."""
 
-import tarfile
-
 import numpy as np
 import polars as pl
 import pytest
+from core.published_mice import unpack
 
 from glmhmm_core.design.build import build_design
 from glmhmm_core.tasks.load import load_task
@@ -39,11 +38,7 @@ RAGGED = {
 @pytest.fixture(scope="module")
 def mice(test_data, tmp_path_factory):
     """Folder of the nine unpacked mice."""
-    root = tmp_path_factory.mktemp("mice")
-    for archive in sorted((test_data / "ibl_alf").glob("*.tar.gz")):
-        with tarfile.open(archive) as packed:
-            packed.extractall(root, filter="data")
-    return root
+    return unpack(test_data, tmp_path_factory.mktemp("mice"))
 
 
 @pytest.fixture(scope="module")
