@@ -102,10 +102,10 @@ def _learn(
         k, rounds = level.num_states, level.log_marginal.tolist()
         facts |= {f"rounds_K{k}": len(rounds), f"converged_K{k}": level.converged}
         facts |= {f"log_marginal_K{k}": dg.MetadataValue.json(rounds)}
-    ahead = [forecast.levels for forecast in found.forecasts]
-    for kind, folds in (("folds", found.folds), ("prospective_folds", ahead)):
-        every = [level.converged for levels in folds for level in levels]
-        facts[f"{kind}_converged"] = f"{sum(every)} of {len(every)}"
+    for kind, folds in (("folds", found.folds), ("prospective_folds", found.forecasts)):
+        every = [level.converged for fold in folds for level in fold.levels]
+        if every:
+            facts[f"{kind}_converged"] = f"{sum(every)} of {len(every)}"
     if found.notes:
         facts["notes"] = "\n".join(found.notes)
     context.add_output_metadata(facts)

@@ -11,14 +11,16 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+
 from glmhmm_core.design.design import Design
-from glmhmm_core.engine.expectation import Data
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.empirical_bayes import Level, learn_level
 from glmhmm_core.fitting.fingerprint import data_hash, sources_hash
-from glmhmm_core.fitting.population_forecasts import Forecast, learn_forecasts
+from glmhmm_core.fitting.fold_population import FoldPopulation
+from glmhmm_core.fitting.population_forecasts import learn_forecasts
 from glmhmm_core.fitting.problem import Problem
-from glmhmm_core.fitting.result import SubjectFits
+from glmhmm_core.fitting.result import CVFoldResult, SubjectFits
 from glmhmm_core.fitting.settings import FitSettings
 from glmhmm_core.fitting.workers import available_cores
 
@@ -57,13 +59,13 @@ class Hierarchy:
     choice_names: tuple[str, ...]
     baseline_class_idx: int
     levels: tuple[Level, ...]
-    folds: tuple[tuple[Level, ...], ...]
-    forecasts: tuple[Forecast, ...] = ()
+    folds: tuple[FoldPopulation, ...]
+    forecasts: tuple[FoldPopulation, ...] = ()
     notes: tuple[str, ...] = ()
 
     def level(self, num_states: int, fold: int | None = None) -> Level:
         """The population of one model, of all sessions or without a fold's."""
-        levels = self.levels if fold is None else self.folds[fold]
+        levels = self.levels if fold is None else self.folds[fold].levels
         return next(level for level in levels if level.num_states == num_states)
 
 
@@ -133,34 +135,45 @@ def fit_hierarchy(
             remedy="Name numbers of states from 2 on, or fit it without transition regressors.",
         )
     problems = {s: Problem.of_design(designs[s].driven_by(regressors)) for s in subjects}
-    parts = []
+    settings, folds = models[0].settings, []
     with ThreadPoolExecutor(available_cores(), "hierarchy") as pool:
-        for fold in (None, *range(models[0].settings.cv_folds)):
-            data = [_data(problem, models[0].settings, fold) for problem in problems.values()]
-            begin = [fit if fold is None else fit.cv_metrics[fold] for fit in models]
-            levels = (
+        data = [problem.data() for problem in problems.values()]
+        levels = [learn_level(fit, fit.fitted_params, data, pool) for fit in models]
+        for fold in range(settings.cv_folds):
+            held_out = {
+                s: problem.folds(settings.cv_folds, settings.seed) == fold
+                for s, problem in problems.items()
+            }
+            data = [problems[s].data(out[problems[s].session_index]) for s, out in held_out.items()]
+            begin = [fit.cv_metrics[fold] for fit in models]
+            nested = [
                 learn_level(fit, start.fitted_params, data, pool)
                 for fit, start in zip(models, begin, strict=True)
-            )
-            parts.append(tuple(levels))
+            ]
+            seen = {s: _seen(s, problems[s], out, begin[0]) for s, out in held_out.items()}
+            folds.append(FoldPopulation(tuple(nested), seen if len(subjects) > 1 else {}))
         forecasts = learn_forecasts(models, problems, prospective_folds, pool)
     return Hierarchy(
         hierarchy_fingerprint(designs, pooled, num_states, prospective_folds),
         pooled.fingerprint,
         subjects,
-        models[0].settings,
+        settings,
         pooled.choice_names,
         models[0].baseline_class_idx,
-        parts[0],
-        tuple(parts[1:]),
+        tuple(levels),
+        tuple(folds),
         forecasts,
         notes,
     )
 
 
-def _data(problem: Problem, settings: FitSettings, fold: int | None) -> Data:
-    """One subject's sessions, without those of the fold."""
-    if fold is None:
-        return problem.data()
-    folds = problem.folds(settings.cv_folds, settings.seed)
-    return problem.data(folds[problem.session_index] == fold)
+def _seen(
+    subject: str, problem: Problem, held_out: np.ndarray, start: CVFoldResult
+) -> tuple[str, ...]:
+    """A subject's sessions without those held out, and those that the pooled start was fitted to.
+
+    The pooled fit may be older than the sessions, and its fold another one then.
+    """
+    trained = np.array(problem.sessions)[~held_out].tolist()
+    pooled = [name.partition("/") for name in start.training_session_ids]
+    return tuple(dict.fromkeys([*trained, *(name for who, _, name in pooled if who == subject)]))

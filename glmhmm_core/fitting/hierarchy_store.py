@@ -10,8 +10,8 @@ import numpy as np
 
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.empirical_bayes import Level
+from glmhmm_core.fitting.fold_population import FoldPopulation
 from glmhmm_core.fitting.hierarchy import Hierarchy
-from glmhmm_core.fitting.population_forecasts import Forecast
 from glmhmm_core.fitting.store import listed, read_settings, read_specification
 
 #: Raised with every change of what the file holds.
@@ -25,11 +25,8 @@ def save_hierarchy(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:
         **{name: getattr(hierarchy, name) for name in _PLAIN},
         "settings": asdict(hierarchy.settings),
         "levels": [_plain(level) for level in hierarchy.levels],
-        "folds": [[_plain(level) for level in fold] for fold in hierarchy.folds],
-        "forecasts": [
-            {"levels": [_plain(level) for level in one.levels], "sessions": dict(one.sessions)}
-            for one in hierarchy.forecasts
-        ],
+        "folds": list(map(_plain_fold, hierarchy.folds)),
+        "forecasts": list(map(_plain_fold, hierarchy.forecasts)),
     }
     with Path(path).open("wb") as file:
         np.savez_compressed(file, meta=np.array(json.dumps(meta)))
@@ -56,8 +53,8 @@ def load_hierarchy(path: str | os.PathLike[str]) -> Hierarchy:
             **plain,
             settings=read_settings(meta["settings"]),
             levels=tuple(map(_level, meta["levels"])),
-            folds=tuple(tuple(map(_level, fold)) for fold in meta["folds"]),
-            forecasts=tuple(map(_forecast, meta["forecasts"])),
+            folds=tuple(map(_fold, meta["folds"])),
+            forecasts=tuple(map(_fold, meta["forecasts"])),
         )
     except Exception as error:  # damage shows as whatever zip, zlib, NumPy or JSON make of it
         raise InputError(
@@ -88,6 +85,10 @@ def _level(plain: dict[str, Any]) -> Level:
     )
 
 
-def _forecast(plain: dict[str, Any]) -> Forecast:
+def _plain_fold(fold: FoldPopulation) -> dict[str, Any]:
+    return {"levels": list(map(_plain, fold.levels)), "sessions": dict(fold.sessions)}
+
+
+def _fold(plain: dict[str, Any]) -> FoldPopulation:
     sessions = {subject: tuple(names) for subject, names in plain["sessions"].items()}
-    return Forecast(tuple(map(_level, plain["levels"])), sessions)
+    return FoldPopulation(tuple(map(_level, plain["levels"])), sessions)

@@ -8,36 +8,16 @@ begins at a pooled fit of the same sessions, since the one that is there has see
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 
 import numpy as np
 
 from glmhmm_core.errors import InputError
-from glmhmm_core.fitting.empirical_bayes import Level, learn_level
+from glmhmm_core.fitting.empirical_bayes import learn_level
+from glmhmm_core.fitting.fold_population import FoldPopulation
 from glmhmm_core.fitting.folds import Splits
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.prospective import PastFits, prospective_splits
 from glmhmm_core.fitting.result import FitResult
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """The populations of one prospective fold.
-
-    Attributes
-    ----------
-    levels
-        By number of states, ascending.
-    sessions
-        Names of those that they were learned from, by subject.
-    """
-
-    levels: tuple[Level, ...]
-    sessions: Mapping[str, tuple[str, ...]]
-
-    def level(self, num_states: int) -> Level:
-        """The population of one model."""
-        return next(level for level in self.levels if level.num_states == num_states)
 
 
 def learn_forecasts(
@@ -45,7 +25,7 @@ def learn_forecasts(
     problems: Mapping[str, Problem],
     num_folds: int,
     pool: ThreadPoolExecutor,
-) -> tuple[Forecast, ...]:
+) -> tuple[FoldPopulation, ...]:
     """Learn the population of every model for each prospective fold.
 
     Subjects with too few sessions for so many folds are not forecast, and take no part.
@@ -87,7 +67,7 @@ def learn_forecasts(
         ]
         sessions = {s: np.array(problems[s].sessions)[past] for s, past in pasts.items()}
         seen = {s: tuple(names.tolist()) for s, names in sessions.items()}
-        forecasts.append(Forecast(tuple(levels), seen))
+        forecasts.append(FoldPopulation(tuple(levels), seen))
     return tuple(forecasts)
 
 

@@ -15,6 +15,8 @@ from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.climb import ProgressCallback
 from glmhmm_core.fitting.empirical_bayes import Level
 from glmhmm_core.fitting.fingerprint import data_hash, sources_hash
+from glmhmm_core.fitting.fold_population import check_unseen
+from glmhmm_core.fitting.folds import split_sessions
 from glmhmm_core.fitting.hierarchy import Hierarchy
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.result import Excluded, FitResult, SubjectFits
@@ -37,7 +39,9 @@ def fit_shrunken(
 ) -> dict[str, SubjectFits | Excluded]:
     """Fit the hierarchy's models to subjects under its priors, each from the population's mean.
 
-    A fold of held-out sessions is fitted under the priors that were learned without them.
+    A fold of held-out sessions is fitted under the priors that were learned without them. Where
+    those of a fold did see some of them (a session is gone, or came in before others, and folds
+    are dealt anew), the subject has no folds, and a note says why.
 
     Returns
     -------
@@ -75,6 +79,9 @@ def _start(
         return Excluded(design.subject, str(error))
     try:
         check_folds(settings.cv_folds, problem, where)
+        given = len(problem.sessions), settings.cv_folds
+        train = split_sessions(*given, "interleaved", settings.seed).train
+        check_unseen(design.subject, problem, train, hierarchy.folds, f"{where}, folds")
     except InputError as error:
         notes = (*notes, str(error))
         settings = replace(settings, cv_folds=0)
@@ -91,9 +98,10 @@ def _start(
             fold=fold,
         )
 
-    folds = hierarchy.folds if settings.cv_folds else ()
-    parts = [(None, hierarchy.levels), *enumerate(folds)]
-    return [workers.submit(job(levels, fold), tell) for fold, levels in parts], notes
+    jobs = [job(hierarchy.levels, None)]
+    if settings.cv_folds:
+        jobs += [job(one.levels, fold) for fold, one in enumerate(hierarchy.folds)]
+    return [workers.submit(one, tell) for one in jobs], notes
 
 
 def _finish(

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.climb import Map, ProgressCallback, Training
 from glmhmm_core.fitting.empirical_bayes import Level
+from glmhmm_core.fitting.fold_population import check_unseen
 from glmhmm_core.fitting.folds import Splits
 from glmhmm_core.fitting.hierarchy import Hierarchy
 from glmhmm_core.fitting.problem import Problem
@@ -46,7 +46,8 @@ def forecast_shrunken(
     def jobs_of(one: SubjectFits) -> list[_Forecasts]:
         problem = problem_of(one.fits[0])
         splits = prospective_splits(problem, len(hierarchy.forecasts))
-        _check_unseen(one.subject, problem, splits, hierarchy)
+        where = f"subject {one.subject!r}, prospective folds under learned priors"
+        check_unseen(one.subject, problem, splits.train, hierarchy.forecasts, where)
         return [
             _Forecasts(
                 fit,
@@ -62,20 +63,6 @@ def forecast_shrunken(
         reason = "no population was learned for prospective folds"
         return {subject: Excluded(subject, reason) for subject in fits}
     return score_all(fits, jobs_of, on_finished)
-
-
-def _check_unseen(subject: str, problem: Problem, splits: Splits, hierarchy: Hierarchy) -> None:
-    """Refuse folds that forecast sessions which the population was learned from."""
-    names = np.array(problem.sessions)
-    for fold, forecast in enumerate(hierarchy.forecasts):
-        seen = {*forecast.sessions.get(subject, ())}.intersection(names[~splits.train[fold]])
-        if seen:
-            raise InputError(
-                f"the population of fold {fold} was learned from {', '.join(sorted(seen))}, which "
-                "the fold does not train on",
-                where=f"subject {subject!r}, prospective folds under learned priors",
-                remedy="Make the hierarchical fit again.",
-            )
 
 
 @dataclass(frozen=True)

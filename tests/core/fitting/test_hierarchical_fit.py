@@ -16,6 +16,7 @@ from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting import Excluded, FitSettings, fit_population, fit_subjects
 from glmhmm_core.fitting.empirical_bayes import TOLERANCE
+from glmhmm_core.fitting.folds import assign_folds
 from glmhmm_core.fitting.hierarchy import fit_hierarchy, hierarchy_fingerprint
 from glmhmm_core.fitting.hierarchy_store import load_hierarchy, save_hierarchy
 from glmhmm_core.fitting.population_prior import PopulationPrior
@@ -29,7 +30,9 @@ from glmhmm_core.tables.hierarchy import shrinkage_table
 SETTINGS = FitSettings(emission_prior_scale=3.0, n_restarts=2, max_iters=MAX_ITERS, cv_folds=2)
 MEAN = np.array([[4.0, 0.2], [0.5, -1.5]])
 SD = np.array([[1.2, 0.4], [0.4, 0.8]])
-#: Of a subject's ten sessions, in the first of so many prospective folds: trained on, and scored.
+#: All of a subject's ten sessions but the last.
+FIRST = [f"s{i}" for i in range(9)]
+#: In the first of so many prospective folds: trained on, and scored.
 AHEAD, PAST, NEXT = 2, ("s0", "s1", "s2", "s3", "s4"), ("s5", "s6")
 
 
@@ -123,7 +126,7 @@ def test_mean_and_spread_are_those_of_the_subjects_truth():
 
 
 def test_it_converges_upwards_and_says_so():
-    for levels in (learned().levels, *learned().folds):
+    for levels in (learned().levels, *(fold.levels for fold in learned().folds)):
         (level,) = levels
         assert level.converged
         assert np.all(np.diff(level.log_marginal) > -TOLERANCE * len(designs()))
@@ -189,6 +192,55 @@ def test_held_out_sessions_are_those_of_the_other_fits():
         assert fits.population == learned().fingerprint
         for mine, theirs in zip(fits[2].cv_metrics, pooled()[2].cv_metrics, strict=True):
             assert {f"{name}/{s}" for s in mine.test_session_ids} <= set(theirs.test_session_ids)
+
+
+def named(design, sessions):
+    """A design whose sessions are called so, in order of their coming."""
+    call = dict(zip(dict.fromkeys(design.session_ids.tolist()), sessions, strict=True))
+    return replace(design, keys=design.keys.with_columns(pl.col("session").replace_strict(call)))
+
+
+@pytest.mark.parametrize("sessions", [FIRST[1:], ["late", *FIRST]], ids=["one gone", "one before"])
+def test_no_fold_is_scored_on_sessions_that_its_population_saw(sessions):
+    """A session that is gone, or comes in before the others, deals folds anew."""
+    rows = [*FIRST, "s9"][: len(sessions)]
+    given = named(designs()["s0"].of_sessions(rows), sessions)
+    dealt = assign_folds(len(sessions), 2, SETTINGS.seed)
+    for fold in range(2):
+        held_out = {s for s, f in zip(sessions, dealt, strict=True) if f == fold}
+        assert held_out & set(learned().folds[fold].sessions["s0"])
+    made = fit_shrunken({"s0": given}, learned())["s0"]
+    assert made[2].cv_metrics == ()
+    (note,) = made.notes
+    assert note.startswith("subject 's0', folds: the population of fold 0 was learned from s")
+    assert "which the fold does not train on" in note
+    assert note.endswith("promote it (glmhmm promote); else make the hierarchical fit again.")
+
+
+def test_folds_are_scored_under_priors_of_other_sessions_where_one_came_last():
+    """Or of a subject that the population does not know at all."""
+    known, (s0, s1) = learned(), (designs()[s] for s in ("s0", "s1"))
+    for i, fold in enumerate(known.folds):
+        for name, seen in fold.sessions.items():
+            assert seen == shrunken()[name][2].cv_metrics[i].training_session_ids
+    new = named(s1, [f"n{i}" for i in range(10)])
+    made = fit_shrunken({"s0": s0.of_sessions(FIRST), "new": replace(new, subject="new")}, known)
+    for name, fits in made.items():
+        assert fits.notes == ()
+        assert len(fits[2].cv_metrics) == 2
+        for fold, population in zip(fits[2].cv_metrics, known.folds, strict=True):
+            assert not {*fold.test_session_ids} & {*population.sessions.get(name, ())}
+
+
+def test_what_the_pooled_start_of_a_fold_was_fitted_to_is_seen_too():
+    """Where the pooled fit is older than the sessions, and its folds are others."""
+    fit = pooled()[2]
+    older = [replace(fold, training_session_ids=("s0/old", "s1/s3")) for fold in fit.cv_metrics]
+    told = replace(pooled(), fits=(replace(fit, cv_metrics=tuple(older)),))
+    two = {s: designs()[s] for s in ("s0", "s1")}
+    for now, before in zip(fit_hierarchy(two, told, [2]).folds, learned().folds, strict=True):
+        assert now.sessions["s0"] == (*before.sessions["s0"], "old")
+        assert {*now.sessions["s1"]} == {*before.sessions["s1"], "s3"}
 
 
 def test_a_forecast_is_what_would_have_been_learned_when_the_future_had_not_come():
@@ -267,10 +319,11 @@ def test_no_fold_forecasts_what_its_population_saw():
     assert "fold 0 was learned from s4, which the fold does not train on" in made.reason
 
 
-def test_a_hierarchy_keeps_its_forecasts_in_its_file(tmp_path):
+def test_a_hierarchy_keeps_its_folds_in_its_file(tmp_path):
     save_hierarchy(tmp_path / "hierarchy.npz", learned())
     again = load_hierarchy(tmp_path / "hierarchy.npz")
-    for ours, theirs in zip(learned().forecasts, again.forecasts, strict=True):
+    folds = (*learned().folds, *learned().forecasts)
+    for ours, theirs in zip(folds, (*again.folds, *again.forecasts), strict=True):
         assert ours.sessions == theirs.sessions
         for name, value in vars(ours.level(2).prior).items():
             np.testing.assert_array_equal(getattr(theirs.level(2).prior, name), value)
@@ -333,14 +386,16 @@ def test_own_estimates_are_of_the_same_state_or_of_none():
 
 def test_a_single_subject_has_the_ordinary_priors_and_a_note():
     one = {"s0": designs()["s0"]}
-    settings = replace(SETTINGS, cv_folds=0)
-    own = fit_subjects(one, [2], settings)["s0"]
+    own = fit_subjects(one, [2], SETTINGS)["s0"]
     alone = fit_hierarchy(one, own, [2])
     assert alone.level(2).prior is None
     assert "single subject has no population" in alone.notes[0]
     fits = fit_shrunken(one, alone)["s0"]
     assert fits.notes == alone.notes
     assert fits[2].objective_log_probability == pytest.approx(own[2].objective_log_probability)
+    # Ordinary priors have seen nothing, whatever becomes of the sessions.
+    fewer = fit_shrunken({"s0": one["s0"].of_sessions(FIRST[1:])}, alone)["s0"]
+    assert (len(fewer[2].cv_metrics), fewer.notes) == (2, alone.notes)
 
 
 def test_what_cannot_be_fitted_is_refused_or_named():
