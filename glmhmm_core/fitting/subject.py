@@ -232,19 +232,29 @@ def jobs_of(
 ) -> list[Job]:
     """The fit to all sessions and one per fold, each from the population's fit to as much.
 
-    Nor does a fold start from an earlier fit that saw its held-out sessions.
+    No fold starts from a fit that saw its held-out sessions, of the population or an earlier one.
     """
     names = np.array(problem.sessions)
     dealt = problem.folds(settings.cv_folds, settings.seed) if settings.cv_folds else names
 
-    def start(fit: FitResult, fold: int | None) -> Parameters:
-        return fit.fitted_params if fold is None else fit.cv_metrics[fold].fitted_params
+    def start(fit: FitResult, fold: int | None) -> Parameters | None:
+        if fold is None:
+            return fit.fitted_params
+        # The fold of the same number, unless sessions that went or came in dealt folds anew.
+        theirs = Start(fit.fitted_params, (fit.cv_metrics[fold], *fit.cv_metrics))
+        # Sessions of a pooled fit have their subject's name before theirs, those of its own not.
+        held_out = names[dealt == fold].tolist()
+        return theirs.without({*held_out, *(f"{subject}/{name}" for name in held_out)})
 
     def warm(fold: int | None) -> dict[int, Parameters]:
         if fold is None:
             return {k: before.params for k, before in earlier.items()}
         held_out = set(names[dealt == fold].tolist())
         found = {k: before.without(held_out) for k, before in earlier.items()}
+        return {k: params for k, params in found.items() if params is not None}
+
+    def shared(fold: int | None) -> dict[int, Parameters]:
+        found = {fit.num_states: start(fit, fold) for fit in population}
         return {k: params for k, params in found.items() if params is not None}
 
     folds: list[int | None] = [None, *range(settings.cv_folds)]
@@ -254,7 +264,7 @@ def jobs_of(
             specifications,
             settings,
             subject,
-            {fit.num_states: start(fit, fold) for fit in population},
+            shared(fold),
             warm(fold),
             fold,
         )
@@ -272,7 +282,8 @@ def assemble(
         if candidates.population is None:
             fits.append(own)
             continue
-        theirs = (fold[i].population for fold in folds)
-        shared = replace(candidates.population, cv_metrics=tuple(f for f in theirs if f))
+        # A fold that the population's fit had seen all of has only restarts, for both alike.
+        theirs = tuple(fold[i].population or fold[i].own for fold in folds)
+        shared = replace(candidates.population, cv_metrics=theirs)
         fits.append(choose_optimum(own, shared))
     return fits

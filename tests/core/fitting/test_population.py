@@ -61,6 +61,37 @@ def test_every_fold_begins_where_nobody_saw_its_sessions(population, fits):
         assert job.warm_starts[2] is before.cv_metrics[i].fitted_params
 
 
+@pytest.mark.parametrize(("gone", "starts"), [(["s0"], 1), (["s0", "s3"], 0)])
+def test_no_fold_begins_at_a_population_that_saw_its_sessions(population, gone, starts):
+    """Where sessions are gone, folds are dealt anew: to begin at another one, or at restarts."""
+    shared, whole = population[2], DESIGNS["a"]
+    design = whole.of_sessions(set(whole.session_ids.tolist()) - set(gone))
+    problem = Problem.of_design(design)
+    _, *jobs = jobs_of(problem, {2: shared.specification}, SETTINGS, "a", {}, [shared])
+    dealt = problem.folds(SETTINGS.cv_folds, SETTINGS.seed)
+    for i, job in enumerate(jobs):
+        held_out = names(np.array(problem.sessions)[dealt == i], "a")
+        assert held_out & set(shared.cv_metrics[i].training_session_ids)
+        unseen = [f for f in shared.cv_metrics if not held_out & set(f.training_session_ids)]
+        assert len(unseen) == starts
+        assert [*job.population.values()] == [f.fitted_params for f in unseen]
+    # So it is with the subject's own fit of another model in its place.
+    alone = [
+        replace(
+            fold,
+            training_session_ids=tuple(s[2:] for s in fold.training_session_ids if s[0] == "a"),
+        )
+        for fold in shared.cv_metrics
+    ]
+    own = replace(shared, cv_metrics=tuple(alone))
+    _, *same = jobs_of(problem, {2: shared.specification}, SETTINGS, "a", {}, [own])
+    assert [job.population.keys() for job in same] == [job.population.keys() for job in jobs]
+    fit = fit_subjects({"a": design}, [2], SETTINGS, population=population)["a"][2]
+    assert [fold.fold_index for fold in fit.cv_metrics] == [0, 1]
+    if not starts:  # in a fold of restarts alone both optima score the same
+        assert fit.own_optimum.heldout_gain == 0
+
+
 def test_gains_of_folds_are_weighted_by_their_trials():
     def folds(*bits):
         return [
