@@ -95,7 +95,7 @@ def fit_hierarchy(
     Parameters
     ----------
     designs
-        The subjects, by name, of one design.
+        The subjects, by name, with the regressors and choices of ``pooled``.
     pooled
         All of them fitted as one (:func:`~glmhmm_core.fitting.population.fit_population`) with
         the priors, folds and seed to use here; for a single subject, its own fit.
@@ -109,7 +109,7 @@ def fit_hierarchy(
     ------
     InputError
         If a model is not in ``pooled``, has one state and transition regressors, or a design
-        lacks one of these.
+        lacks one of these or is not that of ``pooled``.
     """
     subjects = tuple(sorted(designs))
     known = {fit.num_states: fit for fit in pooled.fits}
@@ -134,7 +134,9 @@ def fit_hierarchy(
             where="hierarchical fit",
             remedy="Name numbers of states from 2 on, or fit it without transition regressors.",
         )
-    problems = {s: Problem.of_design(designs[s].driven_by(regressors)) for s in subjects}
+    _check_designs(designs, pooled)
+    driven = {s: designs[s].driven_by(regressors) for s in subjects}
+    problems = {s: Problem.of_design(design) for s, design in driven.items()}
     settings, folds = models[0].settings, []
     with ThreadPoolExecutor(available_cores(), "hierarchy") as pool:
         data = [problem.data() for problem in problems.values()]
@@ -152,7 +154,7 @@ def fit_hierarchy(
             ]
             seen = {s: _seen(s, problems[s], out, begin[0]) for s, out in held_out.items()}
             folds.append(FoldPopulation(tuple(nested), seen if len(subjects) > 1 else {}))
-        forecasts = learn_forecasts(models, problems, prospective_folds, pool)
+        forecasts = learn_forecasts(models, driven, prospective_folds, pool)
     return Hierarchy(
         hierarchy_fingerprint(designs, pooled, num_states, prospective_folds),
         pooled.fingerprint,
@@ -165,6 +167,23 @@ def fit_hierarchy(
         forecasts,
         notes,
     )
+
+
+def _check_designs(designs: Mapping[str, Design], pooled: SubjectFits) -> None:
+    """Refuse subjects whose weights would not mean what the pooled fit's do."""
+    fit = pooled.fits[0]
+    for subject, design in sorted(designs.items()):
+        for what, own, known in (
+            ("regressors", design.feature_names, fit.emission_names),
+            ("choices", design.choice_names, pooled.choice_names),
+            ("baseline class", design.baseline_class_idx, fit.baseline_class_idx),
+        ):
+            if own != known:
+                raise InputError(
+                    f"of {what} it has {own}, the pooled fit {known}",
+                    where=f"subject {subject!r}, hierarchical fit",
+                    remedy="Fit the population anew from these designs, or leave the subject out.",
+                )
 
 
 def _seen(

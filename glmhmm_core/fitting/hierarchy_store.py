@@ -15,7 +15,7 @@ from glmhmm_core.fitting.hierarchy import Hierarchy
 from glmhmm_core.fitting.store import listed, read_settings, read_specification
 
 #: Raised with every change of what the file holds.
-FORMAT = 3
+FORMAT = 4
 
 
 def save_hierarchy(path: str | os.PathLike[str], hierarchy: Hierarchy) -> None:

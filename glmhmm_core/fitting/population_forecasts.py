@@ -11,10 +11,12 @@ from contextlib import suppress
 
 import numpy as np
 
+from glmhmm_core.design.design import Design
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.empirical_bayes import learn_level
 from glmhmm_core.fitting.fold_population import FoldPopulation
 from glmhmm_core.fitting.folds import Splits
+from glmhmm_core.fitting.population import pooled_design
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.prospective import PastFits, prospective_splits
 from glmhmm_core.fitting.result import FitResult
@@ -22,7 +24,7 @@ from glmhmm_core.fitting.result import FitResult
 
 def learn_forecasts(
     models: Sequence[FitResult],
-    problems: Mapping[str, Problem],
+    designs: Mapping[str, Design],
     num_folds: int,
     pool: ThreadPoolExecutor,
 ) -> tuple[FoldPopulation, ...]:
@@ -34,8 +36,8 @@ def learn_forecasts(
     ----------
     models
         Pooled fits, which say what is fitted and how.
-    problems
-        The subjects' data, by name.
+    designs
+        The subjects by name, all with the regressors and choices of ``models``.
     num_folds
         Prospective folds of every subject.
     pool
@@ -46,16 +48,18 @@ def learn_forecasts(
     tuple
         By fold; empty where there are none, or fewer than two subjects take part.
     """
+    problems = {subject: Problem.of_design(designs[subject]) for subject in sorted(designs)}
     splits: dict[str, Splits] = {}
     for subject, problem in problems.items():
         with suppress(InputError):
             splits[subject] = prospective_splits(problem, num_folds)
     if not num_folds or len(splits) < 2:
         return ()
-    together = _pooled({subject: problems[subject] for subject in splits})
+    together = pooled_design({subject: designs[subject] for subject in splits})
     trained, tested = (np.concatenate(sides, 1) for sides in zip(*splits.values(), strict=True))
     everyone = Splits(trained, tested)
-    pooled = [PastFits(fit, together, "population", everyone) for fit in models]
+    problem = Problem.of_design(together)
+    pooled = [PastFits(fit, problem, together.subject, everyone) for fit in models]
     begin = [past.run(pool.map, lambda _: None) for past in pooled]
     forecasts = []
     for fold in range(num_folds):
@@ -69,18 +73,3 @@ def learn_forecasts(
         seen = {s: tuple(names.tolist()) for s, names in sessions.items()}
         forecasts.append(FoldPopulation(tuple(levels), seen))
     return tuple(forecasts)
-
-
-def _pooled(problems: Mapping[str, Problem]) -> Problem:
-    """The sessions of all subjects behind one another, as those of one."""
-    parts = list(problems.values())
-    ids = [np.char.add(f"{name}/", one.session_ids.astype(str)) for name, one in problems.items()]
-    return Problem(
-        np.concatenate([one.X for one in parts]),
-        np.concatenate([one.U for one in parts]),
-        np.concatenate([one.y for one in parts]),
-        np.concatenate([one.mask for one in parts]),
-        np.concatenate(ids),
-        parts[0].num_classes,
-        parts[0].baseline_class_idx,
-    )

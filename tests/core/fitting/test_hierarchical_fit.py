@@ -398,6 +398,25 @@ def test_a_single_subject_has_the_ordinary_priors_and_a_note():
     assert (len(fewer[2].cv_metrics), fewer.notes) == (2, alone.notes)
 
 
+@pytest.mark.parametrize(
+    ("what", "other"),
+    [
+        ("feature_names", ("bias", "stimulus")),
+        ("choice_names", ("right", "left")),
+        ("baseline_class_idx", 1),
+    ],
+)
+def test_a_subject_of_another_design_than_the_pooled_fits_is_refused(what, other):
+    """Its arrays have the shapes of all others: only names tell."""
+    odd = replace(designs()["s3"], **{what: other})
+    with pytest.raises(InputError, match=r"subject 's3', hierarchical fit: .* the pooled fit"):
+        fit_hierarchy({**designs(), "s3": odd}, pooled(), [2])
+    # And not only one that differs from the others.
+    everyone = {name: replace(design, **{what: other}) for name, design in designs().items()}
+    with pytest.raises(InputError, match="subject 's0', hierarchical fit: "):
+        fit_hierarchy(everyone, pooled(), [2])
+
+
 def test_what_cannot_be_fitted_is_refused_or_named():
     with pytest.raises(InputError, match=r"no model of \[3\] states"):
         fit_hierarchy(designs(), pooled(), [2, 3])
