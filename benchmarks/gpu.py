@@ -55,8 +55,7 @@ def least_bytes(data: Data, num_states: int, restarts: int) -> int:
     The forward pass writes one message per trial and state, the backward pass reads it; all else
     could stay in registers.
     """
-    lanes = sum(np.asarray(field).nbytes for field in data.lanes)
-    lanes += data.cells.nbytes + data.products.nbytes
+    lanes = sum(np.asarray(field).nbytes for field in data.lanes) + data.products.nbytes
     cells = data.lanes.reset.size
     return int(lanes + 2 * 8 * cells * num_states * restarts)
 
@@ -64,7 +63,7 @@ def least_bytes(data: Data, num_states: int, restarts: int) -> int:
 def operations(data: Data, num_states: int, restarts: int) -> int:
     """Multiplications and additions of an iteration: logits, messages, counts and curvature."""
     num_classes = data.lanes.y.shape[1]
-    width, pairs = data.cells.shape[2], data.products.shape[2]
+    width, pairs = data.lanes.X.shape[1], data.products.shape[2]
     per_state = 2 * (num_classes - 1) * width * 2 + 6 * num_states
     per_state += 2 * pairs * num_classes * (num_classes - 1) // 2
     return data.lanes.reset.size * num_states * restarts * per_state

@@ -46,12 +46,11 @@ class Data(NamedTuple):
     ----------
     lanes
         Fields (B, ..., T, S / B).
-    cells, products : float64 (B, T S / B, M), (B, T S / B, M(M+1)/2)
-        Regressors of every cell of a block once more, and the products of their pairs.
+    products : float64 (B, T S / B, M(M+1)/2)
+        Of the pairs of regressors, a row for each cell of a block.
     """
 
     lanes: Lanes
-    cells: jax.Array
     products: jax.Array
 
 
@@ -77,7 +76,6 @@ def prepare(lanes: Lanes) -> Data:
     cells = np.ascontiguousarray(X.reshape(*X.shape[:2], -1).transpose(0, 2, 1))
     return Data(
         Lanes(**{name: jnp.asarray(field) for name, field in fields.items()}),
-        jnp.asarray(cells),
         jnp.asarray(cells[:, :, a] * cells[:, :, b]),
     )
 
@@ -160,7 +158,7 @@ def expected_sums(params: Parameters, data: Data) -> Sums:
     return jax.tree.map(lambda part: part.sum(0), parts)
 
 
-def _sums(params: Parameters, lanes: Lanes, cells: jax.Array, products: jax.Array) -> Sums:
+def _sums(params: Parameters, lanes: Lanes, products: jax.Array) -> Sums:
     weights = jnp.asarray(params.emission_weights)
     num_states, rows, num_features = weights.shape
     probs = None if rows == 1 else choice_probs(weights, lanes.X)
@@ -186,6 +184,7 @@ def _sums(params: Parameters, lanes: Lanes, cells: jax.Array, products: jax.Arra
             responsibility * p[:, a] * (float(a == b) - p[:, b])
             for a, b in combinations_with_replacement(range(rows), 2)
         ]
+    cells = lanes.X.reshape(num_features, -1)
     before, into = filtered.filtered[:, :-1], (smoothed.ratio * lanes.link[None])[:, 1:]
     if params.transition_weights is None:
         driven = None
@@ -201,7 +200,7 @@ def _sums(params: Parameters, lanes: Lanes, cells: jax.Array, products: jax.Arra
         initial_counts=(smoothed.smoothed * lanes.start[None]).sum((1, 2)),
         transition_counts=counts,
         driven=driven,
-        gradient=sums_over_cells(residual, cells).reshape(num_states, -1),
+        gradient=sums_over_cells(residual, cells.T).reshape(num_states, -1),
         information=_assemble(blocks, rows, num_features),
     )
 
