@@ -9,9 +9,8 @@ from scipy import stats
 
 from glmhmm_core.engine.curvature import gradient_and_hessian
 from glmhmm_core.engine.em import maximize
-from glmhmm_core.engine.odds import OddsPrior, driven_step_under
+from glmhmm_core.engine.odds import OddsPrior
 from glmhmm_core.engine.parameters import Prior, all_free
-from glmhmm_core.engine.transitions import DrivenSums, chain_coordinates
 
 WEIGHT_MEAN = {TWO: np.array([[[2.0, 0.5]], [[-0.5, -1.0]]])}
 WEIGHT_SD = {TWO: np.array([[[0.7, 0.4]], [[1.5, 0.3]]])}
@@ -86,7 +85,11 @@ def test_objective_slope_and_curvature_are_those_of_the_densities(case, data):
     np.testing.assert_allclose(slope, slope_of(theta), atol=1e-6)
     again, hessian = gradient_and_hessian(params, data, prior, free)
     np.testing.assert_allclose(again, slope, atol=1e-10)
-    np.testing.assert_allclose(hessian, numeric_gradient(slope_of, theta), rtol=1e-5, atol=2e-5)
+    # Along directions in which every coordinate takes part, so that every entry counts.
+    along = np.random.default_rng(0).choice([-1.0, 1.0], (2, len(theta))) * [[1.0], [0.5]]
+    along *= np.linspace(0.5, 1.0, len(theta))
+    bent = numeric_gradient(lambda z: slope_of(theta + z @ along), np.zeros(2))
+    np.testing.assert_allclose(along @ hessian, bent, rtol=1e-5, atol=2e-5)
 
 
 def test_the_climb_ends_where_the_slope_is_zero_and_never_falls(case, data):
@@ -102,16 +105,20 @@ def test_the_climb_ends_where_the_slope_is_zero_and_never_falls(case, data):
 
 
 def test_without_a_transition_one_step_leads_to_the_mean():
-    params, prior = start_of(DRIVEN), prior_under(DRIVEN)
-    nothing = DrivenSums(np.zeros((2, 1, 3)), np.zeros((2, 1, 3, 1, 3)))
-    step = driven_step_under(params, np.ones((2, 1, 2)), nothing, prior.odds)
-    reached = np.asarray(chain_coordinates(params)) + np.reshape(step.em_step, (2, 1, 3))
-    np.testing.assert_allclose(reached, CHAIN_MEAN[DRIVEN], atol=1e-9)
+    """Sessions of one trial."""
+    trials = trials_under(DRIVEN)
+    _, first = np.unique(trials.session_ids, return_index=True)
+    params = start_of(DRIVEN)._replace(transition_weights=np.array([[[0.4, -0.3]], [[-0.2, 0.6]]]))
+    data = data_of(trials.rows(np.sort(first)), SHAPE)
+    _, _, em_step, _ = evaluate(params, data, prior_under(DRIVEN), all_free(params))
+    reached = (np.asarray(pack(params)) + em_step)[2:8]
+    np.testing.assert_allclose(reached, CHAIN_MEAN[DRIVEN].ravel(), atol=1e-9)
 
 
 def test_a_frozen_transition_weight_stays_and_counts_for_nothing():
-    data, start, prior = data_of(trials_under(DRIVEN), SHAPE), start_of(DRIVEN), prior_under(DRIVEN)
-    start = start._replace(transition_weights=np.array([[[0.0, 0.9]], [[0.0, 0.0]]]))
+    trials, prior = trials_under(DRIVEN), prior_under(DRIVEN)
+    data = data_of(trials, SHAPE)
+    start = start_of(DRIVEN)._replace(transition_weights=np.array([[[0.0, 0.9]], [[0.0, 0.0]]]))
     held = np.array([[[1.0, 0.0]], [[1.0, 1.0]]])
     precision = np.array(prior.odds.chain_precision)
     precision[0, 0, 2] = 0.0
@@ -121,3 +128,10 @@ def test_a_frozen_transition_weight_stays_and_counts_for_nothing():
     assert bool(fit.converged)
     assert fit.params.transition_weights[0, 0, 1] == 0.9
     assert np.all(np.asarray(fit.params.transition_weights)[held > 0] != 0)
+    # Wherever it is frozen, the priors' density is that of the other weights alone.
+    for value in (0.9, -0.2, 2.0):
+        frozen = start._replace(transition_weights=np.array([[[0.0, value]], [[0.0, 0.0]]]))
+        e, *_ = evaluate(frozen, data, prior, free)
+        its_own = stats.norm.logpdf(value, CHAIN_MEAN[DRIVEN][0, 0, 2], CHAIN_SD[DRIVEN][0, 0, 2])
+        density = float(e.objective) - log_likelihood(frozen, trials)
+        assert density == pytest.approx(log_density(frozen, DRIVEN) - its_own, abs=1e-9)
