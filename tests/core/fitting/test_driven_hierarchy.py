@@ -120,20 +120,6 @@ def test_few_sessions_are_predicted_better_than_from_the_warm_start_alone():
     assert np.mean(gains) > 2 * np.std(gains) / np.sqrt(SUBJECTS) > 0
 
 
-def test_a_forecast_is_what_would_have_been_learned_when_the_future_had_not_come():
-    seen = learned().forecasts[0].sessions["s0"]
-    past = {
-        name: replace(design, mask=design.mask & np.isin(design.session_ids, seen))
-        for name, design in designs().items()
-    }
-    known = fit_hierarchy(past, fit_population(past, [2], SETTINGS), [2]).level(2).prior
-    ours = learned().forecasts[0].level(2).prior
-    order = [np.argsort(-prior.weight_mean[:, 0, 0]) for prior in (ours, known)]
-    for name in ("weight_mean", "weight_sd", "chain_mean", "chain_sd"):
-        one, two = getattr(ours, name)[order[0]], getattr(known, name)[order[1]]
-        np.testing.assert_allclose(one, two, rtol=2e-3, atol=2e-3, err_msg=name)
-
-
 def test_regressors_of_what_comes_later_change_no_forecast():
     past = learned().forecasts[0].sessions["s0"]
     changed = {
