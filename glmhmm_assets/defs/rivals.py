@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from glmhmm_assets.compilation_cache import use_compilation_cache
-from glmhmm_assets.defs.hierarchy import stored_hierarchy
+from glmhmm_assets.defs.hierarchy import SHRUNKEN, stored_hierarchy
 from glmhmm_assets.defs.population import HIERARCHY
 from glmhmm_assets.per_subject import exclude, show, study_asset, subject_asset
 from glmhmm_assets.resources.fit_store import FitStore
@@ -156,9 +156,16 @@ def _shrunken_forecasts(
     given = dict(shrunken)
     for subject, fits in _usable(shrunken).items():
         if hierarchy is None or fits.population != hierarchy.fingerprint:
-            given[subject] = Excluded(subject, f"its fits are of another {HIERARCHY}")
+            reason = (
+                f"subject {subject!r}: its fits are not under the {HIERARCHY} that serves now. "
+                f"Materialize {SHRUNKEN}, and {HIERARCHY} before where none serves."
+            )
+            given[subject] = Excluded(subject, reason)
         elif len(hierarchy.forecasts) not in (0, folds):
-            reason = f"{HIERARCHY} has {len(hierarchy.forecasts)} prospective folds, not {folds}"
+            reason = (
+                f"subject {subject!r}: {HIERARCHY} has {len(hierarchy.forecasts)} prospective "
+                f"folds, not {folds}. Materialize it, or wait for its schedule."
+            )
             given[subject] = Excluded(subject, reason)
 
     def forecast(todo: dict[str, Any], on_finished: Callable[[Any], None]) -> Mapping[str, Any]:

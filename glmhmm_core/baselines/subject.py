@@ -182,7 +182,7 @@ def _splits(design: Design, settings: BaselineSettings, notes: list[str]) -> tup
     both = []
     for make in (
         lambda: fold_splits(problem, settings.cv_folds, settings.seed, where),
-        lambda: prospective_splits(problem, settings.prospective_folds),
+        lambda: prospective_splits(problem, settings.prospective_folds, design.subject),
     ):
         try:
             both.append(make())

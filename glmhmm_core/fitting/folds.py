@@ -24,7 +24,9 @@ class Splits(NamedTuple):
     test: np.ndarray
 
 
-def split_sessions(num_sessions: int, num_folds: int, kind: FoldKind, seed: int = 0) -> Splits:
+def split_sessions(
+    num_sessions: int, num_folds: int, kind: FoldKind, seed: int = 0, where: str = "folds"
+) -> Splits:
     """Split a subject's sessions into those to train on and those to score, ``num_folds`` times.
 
     Parameters
@@ -37,6 +39,8 @@ def split_sessions(num_sessions: int, num_folds: int, kind: FoldKind, seed: int 
         before are trained on, and the next of F equal blocks is scored.
     seed
         Root of the deal of interleaved folds.
+    where
+        What an error is to name as its place.
 
     Raises
     ------
@@ -52,7 +56,7 @@ def split_sessions(num_sessions: int, num_folds: int, kind: FoldKind, seed: int 
     if num_sessions < fewest:
         raise InputError(
             f"{num_folds} {kind} folds need {fewest} sessions, there are {num_sessions}",
-            where="folds",
+            where=where,
             remedy="Ask for fewer folds, or 0 for none.",
         )
     index, fold = np.arange(num_sessions), np.arange(num_folds)[:, None]

@@ -154,7 +154,7 @@ def fit_hierarchy(
             ]
             seen = {s: _seen(s, problems[s], out, begin[0]) for s, out in held_out.items()}
             folds.append(FoldPopulation(tuple(nested), seen if len(subjects) > 1 else {}))
-        forecasts = learn_forecasts(models, driven, prospective_folds, pool)
+        forecasts, told = learn_forecasts(models, driven, prospective_folds, pool)
     return Hierarchy(
         hierarchy_fingerprint(designs, pooled, num_states, prospective_folds),
         pooled.fingerprint,
@@ -165,7 +165,7 @@ def fit_hierarchy(
         tuple(levels),
         tuple(folds),
         forecasts,
-        notes,
+        (*notes, *told),
     )
 
 

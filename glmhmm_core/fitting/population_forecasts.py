@@ -7,7 +7,6 @@ begins at a pooled fit of the same sessions, since the one that is there has see
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import numpy as np
 
@@ -27,7 +26,7 @@ def learn_forecasts(
     designs: Mapping[str, Design],
     num_folds: int,
     pool: ThreadPoolExecutor,
-) -> tuple[FoldPopulation, ...]:
+) -> tuple[tuple[FoldPopulation, ...], tuple[str, ...]]:
     """Learn the population of every model for each prospective fold.
 
     Subjects with too few sessions for so many folds are not forecast, and take no part.
@@ -45,16 +44,26 @@ def learn_forecasts(
 
     Returns
     -------
-    tuple
+    populations
         By fold; empty where there are none, or fewer than two subjects take part.
+    notes
+        Who takes no part and why, and that nothing was learned where that is so.
     """
+    if not num_folds:
+        return (), ()
     problems = {subject: Problem.of_design(designs[subject]) for subject in sorted(designs)}
     splits: dict[str, Splits] = {}
+    left_out: list[str] = []
     for subject, problem in problems.items():
-        with suppress(InputError):
-            splits[subject] = prospective_splits(problem, num_folds)
-    if not num_folds or len(splits) < 2:
-        return ()
+        try:
+            splits[subject] = prospective_splits(problem, num_folds, subject)
+        except InputError as error:
+            left_out.append(f"{subject} ({error.problem})")
+    who = ", ".join(left_out)
+    notes = [f"Without a part in the populations of prospective folds: {who}."] if who else []
+    if len(splits) < 2:
+        notes.append("No population was learned for prospective folds: it takes two subjects.")
+        return (), tuple(notes)
     together = pooled_design({subject: designs[subject] for subject in splits})
     trained, tested = (np.concatenate(sides, 1) for sides in zip(*splits.values(), strict=True))
     everyone = Splits(trained, tested)
@@ -72,4 +81,4 @@ def learn_forecasts(
         sessions = {s: np.array(problems[s].sessions)[past] for s, past in pasts.items()}
         seen = {s: tuple(names.tolist()) for s, names in sessions.items()}
         forecasts.append(FoldPopulation(tuple(levels), seen))
-    return tuple(forecasts)
+    return tuple(forecasts), tuple(notes)

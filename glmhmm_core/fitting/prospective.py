@@ -61,7 +61,7 @@ def score_prospectively(
 
     def jobs_of(one: SubjectFits) -> list[PastFits]:
         problem = problem_of(one.fits[0])
-        splits = prospective_splits(problem, num_folds)
+        splits = prospective_splits(problem, num_folds, one.subject)
         return [
             PastFits(
                 fit,
@@ -129,19 +129,20 @@ def fingerprint(fits: SubjectFits, num_folds: int) -> str:
     return hashlib.sha256(said.encode()).hexdigest()
 
 
-def prospective_splits(problem: Problem, num_folds: int) -> Splits:
-    """Prospective splits of a problem's sessions.
+def prospective_splits(problem: Problem, num_folds: int, subject: str) -> Splits:
+    """Prospective splits of a subject's sessions.
 
     Raises
     ------
     InputError
         If there are too few sessions, or no choice in those before the first that is scored.
     """
-    splits = split_sessions(len(problem.sessions), num_folds, "prospective")
+    where = f"subject {subject!r}, prospective folds"
+    splits = split_sessions(len(problem.sessions), num_folds, "prospective", where=where)
     if num_folds and not problem.mask[splits.train[0][problem.session_index]].any():
         raise InputError(
             "the first half of the sessions has no choice to train on",
-            where="prospective folds",
+            where=where,
             remedy="Ask for 0 of them.",
         )
     return splits

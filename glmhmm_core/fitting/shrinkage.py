@@ -67,12 +67,16 @@ def _start(
     where = f"subject {design.subject!r}"
     settings, known = hierarchy.settings, hierarchy.levels[0].specification
     notes = hierarchy.notes
-    model = (hierarchy.choice_names, hierarchy.baseline_class_idx)
-    if (design.choice_names, design.baseline_class_idx) != model:
-        return Excluded(design.subject, f"{where}: its choices are not those of the population")
-    if design.feature_names != known.emission_names:
-        return Excluded(design.subject, f"{where}: its regressors are not the population's")
+    model = (hierarchy.choice_names, hierarchy.baseline_class_idx, known.emission_names)
     try:
+        if (design.choice_names, design.baseline_class_idx, design.feature_names) != model:
+            raise InputError(
+                "its choices, their baseline or its regressors are not the population's: "
+                f"{', '.join((*design.choice_names, *design.feature_names))} instead of "
+                f"{', '.join((*hierarchy.choice_names, *known.emission_names))}",
+                where=where,
+                remedy="Give its design of the same task, or make the hierarchical fit again.",
+            )
         problem = Problem.of_design(design.driven_by(known.transition_names))
         check_problem(problem, known, where)
     except InputError as error:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.climb import Map, ProgressCallback, Training
 from glmhmm_core.fitting.empirical_bayes import Level
 from glmhmm_core.fitting.fold_population import check_unseen
@@ -44,9 +45,17 @@ def forecast_shrunken(
     """
 
     def jobs_of(one: SubjectFits) -> list[_Forecasts]:
-        problem = problem_of(one.fits[0])
-        splits = prospective_splits(problem, len(hierarchy.forecasts))
         where = f"subject {one.subject!r}, prospective folds under learned priors"
+        if not hierarchy.forecasts:
+            raise InputError(
+                "no population was learned for prospective folds, which takes two subjects with "
+                "sessions enough",
+                where=where,
+                remedy="Make the hierarchical fit again when there are; its notes say who lacks "
+                "what. Or ask for fewer prospective folds.",
+            )
+        problem = problem_of(one.fits[0])
+        splits = prospective_splits(problem, len(hierarchy.forecasts), one.subject)
         check_unseen(one.subject, problem, splits.train, hierarchy.forecasts, where)
         return [
             _Forecasts(
@@ -59,9 +68,6 @@ def forecast_shrunken(
             for fit in one.fits
         ]
 
-    if not hierarchy.forecasts:
-        reason = "no population was learned for prospective folds"
-        return {subject: Excluded(subject, reason) for subject in fits}
     return score_all(fits, jobs_of, on_finished)
 
 

@@ -137,13 +137,29 @@ def test_subjects_are_fitted_under_the_version_that_is_there(make_home):
     home.edit("prospective_folds = 2", "prospective_folds = 1")
     assert home.study.model_digest() != due
     home.run(assets=[SHRUNKEN, SHRUNKEN_FORECASTS])
-    assert "2 prospective folds, not 1" in home.stored(SHRUNKEN_FORECASTS, "a").reason
+    reason = home.stored(SHRUNKEN_FORECASTS, "a").reason
+    assert reason.startswith("subject 'a': hierarchical_fit has 2 prospective folds, not 1. Mater")
 
     # Another K is learned with the next version; until then nobody is fitted under the old one.
     home.edit("[figures]", "[hierarchy]\nnum_states = [1]\n\n[figures]")
     assert stored_hierarchy(home.study) is None
+    dg.materialize(
+        home.assets(*FEATURES, "subject_fits", SHRUNKEN, SHRUNKEN_FORECASTS),
+        selection=[dg.AssetKey(["tiny", SHRUNKEN_FORECASTS])],
+        instance=home.instance,
+        resources=build_io_managers(home.folder),
+        partition_key="a",
+    )
+    reason = home.stored(SHRUNKEN_FORECASTS, "a").reason
+    assert reason.startswith("subject 'a': its fits are not under the hierarchical_fit that serves")
     home.run(assets=[SHRUNKEN])
     assert "no hierarchical_fit that serves" in home.stored(SHRUNKEN, "a").reason
+
+    # Where nobody can be forecast, its page says why.
+    home.edit("prospective_folds = 1", "prospective_folds = 9")
+    told = make_population(home)
+    assert "prospective_folds_converged" not in told
+    assert "b (9 prospective folds need 18 sessions, there are 5)" in told["notes"]
 
 
 def test_there_are_forecasts_where_the_study_asks_for_both(make_home):

@@ -296,14 +296,20 @@ def test_who_has_too_few_sessions_for_a_forecast_takes_no_part():
     known = fit_hierarchy({**designs(), "s0": nine}, fits, [2], 5)
     others = designs().keys() - {"s0"}
     assert [forecast.sessions.keys() for forecast in known.forecasts] == [others] * 5
+    (note,) = known.notes
+    assert "s0 (5 prospective folds need 10 sessions, there are 9)" in note
     given = {"s0": nine, "new": replace(designs()["s1"], subject="new")}
     made = forecast_shrunken(fit_shrunken(given, known), known)
-    assert "5 prospective folds need 10 sessions, there are 9" in made["s0"].reason
+    reason = "subject 's0', prospective folds: 5 prospective folds need 10 sessions, there are 9"
+    assert made["s0"].reason.startswith(reason)
     assert len(made["new"][2].cv_metrics) == 5
     two = fit_hierarchy({"s0": nine, "s1": designs()["s1"]}, fits, [2], 5)
     assert two.forecasts == ()
+    assert "s0 (5 prospective folds need 10" in two.notes[0]
+    assert "No population was learned for prospective folds" in two.notes[1]
     (none,) = forecast_shrunken({"s1": shrunken()["s1"]}, two).values()
-    assert "no population was learned for prospective folds" in none.reason
+    assert none.reason.startswith("subject 's1', prospective folds under learned priors: no popu")
+    assert "takes two subjects with sessions enough. Make the hierarchical fit again" in none.reason
 
 
 def test_no_fold_forecasts_what_its_population_saw():
@@ -317,6 +323,9 @@ def test_no_fold_forecasts_what_its_population_saw():
     assert isinstance(made, Excluded)
     assert made.reason.startswith("subject 's0', prospective folds under learned priors: ")
     assert "fold 0 was learned from s4, which the fold does not train on" in made.reason
+    # So it is where the fit that stands is older than the population: of all sessions it serves.
+    assert "a refit that is held for review, promote it (glmhmm promote)" in made.reason
+    assert len(forecasts()["s0"][2].cv_metrics) == AHEAD
 
 
 def test_a_hierarchy_keeps_its_folds_in_its_file(tmp_path):
@@ -424,6 +433,8 @@ def test_what_cannot_be_fitted_is_refused_or_named():
     short = replace(designs()["s1"], mask=designs()["s1"].session_ids == "s0")
     made = fit_shrunken({"s0": other, "s1": short}, learned())
     assert isinstance(made["s0"], Excluded)
-    assert "regressors are not the population's" in made["s0"].reason
+    assert "its regressors are not the population's: " in made["s0"].reason
+    assert "stimulus, other instead of " in made["s0"].reason
+    assert made["s0"].reason.endswith("or make the hierarchical fit again.")
     assert made["s1"][2].cv_metrics == ()
     assert "2 folds for 1 sessions" in made["s1"].notes[-1]
