@@ -242,3 +242,14 @@ def numeric_gradient(function, theta, h=1e-4):
             for s in steps
         ]
     )
+
+
+def slope_along(slope, theta, seed=0):
+    """Two directions, and by how much a slope changes along each: their products with the Hessian.
+
+    Every coordinate takes part in both, so that every entry of a Hessian counts, at a fraction of
+    the cost of a difference for each.
+    """
+    rng = np.random.default_rng(seed)
+    directions = rng.choice([-1.0, 1.0], (2, len(theta))) * rng.uniform(0.3, 1.0, (2, len(theta)))
+    return directions, numeric_gradient(lambda z: slope(theta + z @ directions), np.zeros(2))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from core.engine.climbs import DRIVEN, MAX_ITERS, SHAPE, TOL, TWO, never_falls, start_of, trials_of
 from core.engine.laid_out import data_of, evaluate, pack
-from core.oracles import gradient, log_likelihood, numeric_gradient, params_at
+from core.oracles import gradient, log_likelihood, numeric_gradient, params_at, slope_along
 from scipy import stats
 
 from glmhmm_core.engine.curvature import gradient_and_hessian
@@ -85,10 +85,7 @@ def test_objective_slope_and_curvature_are_those_of_the_densities(case, data):
     np.testing.assert_allclose(slope, slope_of(theta), atol=1e-6)
     again, hessian = gradient_and_hessian(params, data, prior, free)
     np.testing.assert_allclose(again, slope, atol=1e-10)
-    # Along directions in which every coordinate takes part, so that every entry counts.
-    along = np.random.default_rng(0).choice([-1.0, 1.0], (2, len(theta))) * [[1.0], [0.5]]
-    along *= np.linspace(0.5, 1.0, len(theta))
-    bent = numeric_gradient(lambda z: slope_of(theta + z @ along), np.zeros(2))
+    along, bent = slope_along(slope_of, theta)
     np.testing.assert_allclose(along @ hessian, bent, rtol=1e-5, atol=2e-5)
 
 
