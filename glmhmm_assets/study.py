@@ -79,8 +79,8 @@ class ComparisonTable(TomlTable):
     """``[comparison]``: what the GLM-HMMs have to beat, and how.
 
     ``models`` are fitted beside them on the same folds; ``prospective_folds`` blocks of the later
-    half of the sessions are forecast from those before; ``session_kinds`` is whether the shown
-    model is also fitted with sessions of two kinds.
+    half of the sessions are forecast from those before (``[hierarchy]`` is learned for each too);
+    ``session_kinds`` is whether the shown model is also fitted with sessions of two kinds.
     """
 
     models: Annotated[tuple[Baseline, ...], Field(strict=False)] = get_args(Baseline)
@@ -123,7 +123,8 @@ class HierarchyTable(TomlTable):
     """``[hierarchy]``: subjects as draws from a population whose mean and spread are learned.
 
     ``enabled`` is whether that is done at all, and ``num_states`` for which of the models; for
-    the one that the figures show when left out.
+    the one that the figures show when left out. It is learned from all sessions, and for
+    each of the ``cv_folds`` of ``[model]`` and the ``prospective_folds`` of ``[comparison]``.
     """
 
     enabled: bool = True
@@ -265,7 +266,8 @@ class Study(StudyFile):
         """SHA-256 of what the fits of the population depend on, beside the session files."""
         # The hierarchical fit is learned for every prospective fold too.
         folds = self.comparison.prospective_folds if self.hierarchy.enabled else 0
-        return self._digest({"task", "exclude", "subjects", "model", "hierarchy"}, folds)
+        tables = {"task", "exclude", "subjects", "model", "hierarchy"}
+        return self._digest(tables, prospective_folds=folds)
 
     def settings_digest(self) -> str:
         """SHA-256 of everything but the session files that results depend on.
@@ -275,9 +277,9 @@ class Study(StudyFile):
         shaping = {"task", "exclude", "subjects", "model", "comparison", "figures", "checks"}
         return self._digest(shaping | {"hierarchy", "uncertainty"})
 
-    def _digest(self, tables: set[str], *more: int) -> str:
+    def _digest(self, tables: set[str], prospective_folds: int = 0) -> str:
         tables_said = self.model_dump(mode="json", include=tables)
-        said = [self.sessions.format, self.hierarchy_states, tables_said, *more]
+        said = [self.sessions.format, self.hierarchy_states, tables_said, prospective_folds]
         text = json.dumps(said, sort_keys=True) + repr(self.load_task())
         return hashlib.sha256(text.encode()).hexdigest()
 

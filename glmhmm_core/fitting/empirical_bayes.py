@@ -125,7 +125,7 @@ def hyperprior(fit: FitResult, named: FreeParameters, pooled: np.ndarray) -> Hyp
     return Hyperprior(
         center=np.where(of_weight, 0.0, pooled),
         width=width,
-        # Where there is no prior, spreads of log-odds still have a unit: one.
+        # Log-odds, and weights without a prior, have no scale of their own: one.
         scale=np.where(of_weight & np.isfinite(width), width, ODDS_SCALE),
     )
 
@@ -152,6 +152,18 @@ class _End:
 
 @dataclass(frozen=True)
 class _Climb:
+    """The climb of any subject to its mode under the population as it stands.
+
+    Attributes
+    ----------
+    fit
+        The pooled fit of the model, for its tolerances and frozen weights.
+    named
+        Its free coordinates.
+    population
+        Mean and spread at this round.
+    """
+
     fit: FitResult
     named: FreeParameters
     population: PopulationPrior

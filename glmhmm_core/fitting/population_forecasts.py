@@ -69,14 +69,14 @@ def learn_forecasts(
     everyone = Splits(trained, tested)
     problem = Problem.of_design(together)
     pooled = [PastFits(fit, problem, together.subject, everyone) for fit in models]
-    begin = [past.run(pool.map, lambda _: None) for past in pooled]
+    begin = [[climb.params for climb, _ in past.ends(pool.map, lambda _: None)] for past in pooled]
     forecasts = []
     for fold in range(num_folds):
         pasts = {subject: split.train[fold] for subject, split in splits.items()}
         data = [problems[s].data(~past[problems[s].session_index]) for s, past in pasts.items()]
         levels = [
-            learn_level(fit, folds[fold].fitted_params, data, pool)
-            for fit, folds in zip(models, begin, strict=True)
+            learn_level(fit, starts[fold], data, pool)
+            for fit, starts in zip(models, begin, strict=True)
         ]
         sessions = {s: np.array(problems[s].sessions)[past] for s, past in pasts.items()}
         seen = {s: tuple(names.tolist()) for s, names in sessions.items()}

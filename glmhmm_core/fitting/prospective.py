@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
-from glmhmm_core.fitting.climb import Map, ProgressCallback, Training, best
+from glmhmm_core.fitting.climb import Climb, Map, ProgressCallback, Training, best
 from glmhmm_core.fitting.fingerprint import sources_hash
 from glmhmm_core.fitting.folds import Splits, split_sessions
 from glmhmm_core.fitting.problem import Problem
@@ -172,21 +172,26 @@ class PastFits:
 
     def run(self, run: Map, tell: ProgressCallback) -> tuple[CVFoldResult, ...]:
         """Fit and score every fold."""
+        folds = []
+        for fold, (climb, winner) in enumerate(self.ends(run, tell)):
+            trained, tested = (side[fold][self.problem.session_index] for side in self.splits)
+            folds.append(score_fold(self.problem, fold, trained, tested, climb, winner))
+        return tuple(folds)
+
+    def ends(self, run: Map, tell: ProgressCallback) -> Iterator[tuple[Climb, int]]:
+        """Fit every fold: its best climb, and which of its starts that was. None is scored."""
         fit, problem = self.fit, self.problem
-        folds: list[CVFoldResult] = []
-        for fold in range(len(self.splits.train)):
-            trained, tested = (side[fold][problem.session_index] for side in self.splits)
-            before = [folds[-1].fitted_params] if folds else []
+        before: list[Parameters] = []
+        for fold, train in enumerate(self.splits.train):
             starts = min(LATER_STARTS, fit.settings.n_restarts) if before else None
             settings = replace(fit.settings, n_restarts=starts or fit.settings.n_restarts)
-            before += self._same_past(fold)
-            training = Training(
-                problem.data(~trained), fit.specification, settings, self.subject, fold
-            )
-            climbs = climb_all(training, fit.num_states, training.glm(), before, run, tell)
+            data = problem.data(~train[problem.session_index])
+            training = Training(data, fit.specification, settings, self.subject, fold)
+            given = [*before, *self._same_past(fold)]
+            climbs = climb_all(training, fit.num_states, training.glm(), given, run, tell)
             winner = best(climbs)
-            folds.append(score_fold(problem, fold, trained, tested, climbs[winner], winner))
-        return tuple(folds)
+            before = [climbs[winner].params]
+            yield climbs[winner], winner
 
     def _same_past(self, fold: int) -> list[Parameters]:
         """Parameters of the constant chain that were fitted to this fold's sessions alone."""

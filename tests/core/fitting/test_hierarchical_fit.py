@@ -289,6 +289,16 @@ def test_sessions_that_are_forecast_or_come_later_change_no_forecast():
         assert fits[2].raw_log_likelihood == shrunken()[name][2].raw_log_likelihood
 
 
+def test_a_pooled_start_of_a_forecast_is_not_scored_on_the_future(monkeypatch):
+    def refuse(*_):
+        pytest.fail("the sessions ahead were looked at")
+
+    monkeypatch.setattr("glmhmm_core.fitting.prospective.score_fold", refuse)
+    two = {s: designs()[s] for s in ("s0", "s1")}
+    fits = replace(pooled(), fits=(replace(pooled()[2], settings=replace(SETTINGS, cv_folds=0)),))
+    assert len(fit_hierarchy(two, fits, [2], AHEAD).forecasts) == AHEAD
+
+
 def test_who_has_too_few_sessions_for_a_forecast_takes_no_part():
     """A subject that was not learned from is forecast all the same."""
     nine = designs()["s0"].of_sessions([f"s{i}" for i in range(9)])
