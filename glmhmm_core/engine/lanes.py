@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 #: Most lanes that a processor goes through at once: what they need stays in its cache. With
-#: 182,160 trials an E-step is 2.3 (K = 3) to 3.8 times (K = 5) as fast as with all lanes at once.
+#: 182,160 trials an E-step is 1.1 (K = 3) to 1.6 times (K = 5) as fast as with all lanes at once.
 WIDTH = 128
 
 
