@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from glmhmm_core.design.design import Design
     from glmhmm_core.fitting.result import Excluded, SubjectFits
 
-ROOMS = ("design", "engine", "fitting")
+ROOMS = ("engine", "fitting")
 #: The asset, and what it is called among the fits.
 NAME = "population_fit"
 #: The hierarchical fit, which is made with every version.

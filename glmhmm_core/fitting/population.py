@@ -5,10 +5,10 @@ from dataclasses import replace
 from itertools import groupby
 
 from glmhmm_core.design.design import Design
-from glmhmm_core.design.pool import pool
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.batch import start_subject
 from glmhmm_core.fitting.climb import ProgressCallback
+from glmhmm_core.fitting.pool import pool
 from glmhmm_core.fitting.result import Excluded, SubjectFits
 from glmhmm_core.fitting.settings import FitSettings
 from glmhmm_core.fitting.workers import Workers

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glmhmm_core.design.build import build_design
-from glmhmm_core.design.pool import pool
 from glmhmm_core.design.session_time import raised_cosines
 from glmhmm_core.design.store import load_design, save_design
 from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.pool import pool
 from glmhmm_core.tasks.task import Regressor
 from glmhmm_core.trials.cleaning import clean
 
