@@ -56,9 +56,9 @@ def comparison(table: pl.DataFrame, subject: str) -> Figure:
         style.say(figure.subplots(), "No sessions were held out.")
         return figure
     left, right = figure.subplots(1, 2, sharey=True)
-    for kind in _kinds(rows):
-        _points(left, rows, kind, 0)
-        _points(right, rows, kind, 1)
+    for kind, aside in _kinds(rows).items():
+        _points(left, rows, kind, 0, aside)
+        _points(right, rows, kind, 1, aside)
     _rows(left, [label(m, k) for m, k in rows.select("model", "num_states").rows()])
     _panels(left, right)
     handles = [_handle(kind, " ± SE over sessions") for kind in _kinds(rows)]
@@ -88,11 +88,11 @@ def cohort_comparison_figure(table: pl.DataFrame, cohort: str) -> Figure:
         return figure
     left, right = figure.subplots(1, 2, sharey=True)
     counted = usable(table)
-    for kind in _kinds(means):
+    for kind, aside in _kinds(means).items():
         for ax, column in ((left, KINDS[kind][0]), (right, KINDS[kind][1])):
-            _subjects(ax, counted, means, column, kind)
-        _points(left, means, kind, 0)
-        _points(right, means, kind, 1)
+            _subjects(ax, counted, means, column, aside)
+        _points(left, means, kind, 0, aside)
+        _points(right, means, kind, 1, aside)
     names = [
         f"{label(row['model'], row['num_states'])} ({row['subjects']} of {everyone})"
         for row in means.iter_rows(named=True)
@@ -118,16 +118,18 @@ def _ordered(table: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(place=pl.Series([float(count - i) for i in range(rows.height)]))
 
 
-def _kinds(rows: pl.DataFrame) -> list[str]:
-    return [kind for kind, (score, *_) in KINDS.items() if rows[score].count()]
+def _kinds(rows: pl.DataFrame) -> dict[str, float]:
+    """Kinds of folds that were scored, and how far above the middle of its row each stands."""
+    scored = [kind for kind, (score, *_) in KINDS.items() if rows[score].count()]
+    return {kind: OFFSET[kind] if len(scored) > 1 else 0.0 for kind in scored}
 
 
-def _points(ax: Axes, rows: pl.DataFrame, kind: str, which: int) -> None:
+def _points(ax: Axes, rows: pl.DataFrame, kind: str, which: int, aside: float) -> None:
     """Scores (0) or gains (1) of one kind of folds, the latter with their errors."""
     score, gain, mark, color = KINDS[kind]
     column = (score, gain)[which]
     known = rows.drop_nulls(column)
-    place = known["place"].to_numpy() + OFFSET[kind]
+    place = known["place"].to_numpy() + aside
     error = known[f"{gain}_se"].fill_null(0.0).to_numpy() if which else None
     ax.errorbar(
         known[column].to_numpy(),
@@ -144,13 +146,15 @@ def _points(ax: Axes, rows: pl.DataFrame, kind: str, which: int) -> None:
     )
     if "converged" in known.columns:
         bad = known.filter(~pl.col("converged"))
-        ax.plot(bad[column], bad["place"] + OFFSET[kind], "X", color=style.ALARM, ms=6, zorder=4)
+        ax.plot(bad[column], bad["place"] + aside, "X", color=style.ALARM, ms=6, zorder=4)
 
 
-def _subjects(ax: Axes, counted: pl.DataFrame, means: pl.DataFrame, column: str, kind: str) -> None:
+def _subjects(
+    ax: Axes, counted: pl.DataFrame, means: pl.DataFrame, column: str, aside: float
+) -> None:
     places = means.select("model", "num_states", "place")
     points = counted.drop_nulls(column).join(places, on=["model", "num_states"])
-    ax.plot(points[column], points["place"] + OFFSET[kind], ".", color=style.FAINT, ms=4, zorder=1)
+    ax.plot(points[column], points["place"] + aside, ".", color=style.FAINT, ms=4, zorder=1)
 
 
 def _rows(ax: Axes, names: list[str]) -> None:

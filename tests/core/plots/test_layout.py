@@ -137,6 +137,18 @@ def test_models_side_by_side(size, trouble):
     uncrowded(cohort_comparison_figure(table, NAME))
 
 
+def test_scores_of_one_kind_of_folds_stand_in_the_middle_of_their_row():
+    both = comparisons(3, trouble=False)
+    one = both.with_columns(prospective_bits_per_trial=pl.lit(None, pl.Float64))
+    for table, aside in ((both, 0.16), (one, 0.0)):
+        for figure in (
+            comparison(table.filter(subject=table["subject"][0]), "a"),
+            cohort_comparison_figure(table, NAME),
+        ):
+            places = np.concatenate([np.asarray(x.get_ydata()) for x in figure.axes[0].lines])
+            np.testing.assert_allclose(np.abs(places - places.round()), aside, atol=1e-12)
+
+
 @pytest.mark.parametrize("classes", [("left", "right"), ("left", "center", "right")])
 def test_a_learned_population(classes):
     absent = {"without fits": [LONG, "dora"], "whose fit did not converge": ["emil"]}
