@@ -34,7 +34,7 @@ class Check:
         Columns subject, sessions_kept, sessions_dropped, trials, no_choice, chose_last,
         left_out (the reason, null for a subject that is kept).
     report : DataFrame of ``REPORT_SCHEMA``
-        Everything dropped or altered, with its reason.
+        Everything dropped or altered, and what looks wrong, each with its reason.
     """
 
     choices: tuple[str, ...]
@@ -93,9 +93,10 @@ def _row(
     """One subject's line of the table."""
     chain = cleaned.filter(pl.col("in_chain"))
     counted = chain.filter(~pl.col("masked"))["choice"]
-    whole = report.filter(pl.col("level") == "subject")["reason"].to_list()
+    dropped = report.filter(~pl.col("warning"))
+    whole = dropped.filter(pl.col("level") == "subject")["reason"].to_list()
     # A session can also be in the report because something in it was altered.
-    told = set(report.filter(pl.col("level") == "session")["session"])
+    told = set(dropped.filter(pl.col("level") == "session")["session"])
     return {
         "subject": subject,
         "sessions_kept": chain["session"].n_unique(),
@@ -108,7 +109,7 @@ def _row(
 
 
 def render(check: Check) -> Group:
-    """Draw the subjects, who of them is left out, and what was dropped or altered, by rule."""
+    """Draw the subjects, who is left out, what looks wrong and what was dropped, by rule."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("subject", no_wrap=True)
     for name in ("sessions kept", "dropped", "trials", "no choice", f"P({check.choices[-1]})"):
@@ -119,28 +120,40 @@ def render(check: Check) -> Group:
         table.add_row(subject, *numbers, "[yellow]left out" if why else "[green]kept")
     parts: list[RenderableType] = [table]
     parts += [Text(f"{s} is left out: {why}") for s, why in check.left_out.items()]
+    kept = check.subjects.height - len(check.left_out)
+    for title, part in (
+        ("Please look at (nothing was dropped or changed):", check.report.filter("warning")),
+        ("Dropped or altered:", check.report.filter(~pl.col("warning"))),
+    ):
+        if part.height:
+            parts += [Text(f"\n{title}"), *_by_rule(part, kept)]
+    return Group(*parts)
 
-    by_rule = (
-        check.report.group_by("level", "rule", maintain_order=True)
+
+def _by_rule(report: pl.DataFrame, num_subjects: int) -> list[RenderableType]:
+    """Draw rows by rule; one example where a warning concerns every one of several subjects."""
+    rules = (
+        report.group_by("level", "rule", maintain_order=True)
         .agg(
             pl.col("subject").drop_nulls().n_unique().alias("subjects"),
             pl.len().alias("times"),
             pl.col("n_trials").sum().alias("trials"),
+            pl.col("warning").first(),
             pl.struct("subject", "session", "reason").head(SHOWN).alias("rows"),
         )
         .sort("level", "times", descending=[False, True])
     )
-    if by_rule.height:
-        parts.append(Text("\nDropped or altered:"))
-    for level, rule, subjects, times, trials, rows in by_rule.iter_rows():
+    parts: list[RenderableType] = []
+    for level, rule, subjects, times, trials, warning, rows in rules.iter_rows():
         parts.append(
             Text(f"  {rule} ({level}), times: {times}, subjects: {subjects}, trials: {trials}")
         )
-        told = [": ".join(filter(None, row.values())) for row in rows]
-        if times > SHOWN:
-            told.append(f"and {times - SHOWN} more: --report FILE writes them all")
+        shown = 1 if warning and 1 < num_subjects <= subjects else SHOWN
+        told = [": ".join(filter(None, row.values())) for row in rows[:shown]]
+        if times > shown:
+            told.append(f"and {times - shown} more: --report FILE writes them all")
         parts += [Padding(Text(line, style="dim"), (0, 0, 0, 6)) for line in told]
-    return Group(*parts)
+    return parts
 
 
 def _text(value: object, spec: str = "") -> str:

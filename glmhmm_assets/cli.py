@@ -205,11 +205,15 @@ def _console() -> "Console":
 
 
 def _tell_outcome(study: str, outcome: "Outcome") -> None:
-    """Say at the end of a run who has fits, who was left out and why, and what failed."""
+    """Say at the end of a run who has fits, who was left out and why, and what looks wrong."""
+    from glmhmm_assets.last_lines import warning_lines
+
     who = "1 subject has" if len(outcome.fitted) == 1 else f"{len(outcome.fitted)} subjects have"
     click.secho(f"\n{study}: {who} fits", bold=True)
     for subject, reason in outcome.left_out.items():
         click.echo(f"  {subject} is left out: {reason}")
+    for line in warning_lines(outcome.checks.get("data_plausible", []), study):
+        click.secho(f"  {line}", fg="yellow")
     for subject, promotion in outcome.held.items():
         remedy = f"`glmhmm promote {study} -s {subject}` lets the new one stand."
         click.echo(f"  the new fit of {subject} is {promotion} {remedy}")

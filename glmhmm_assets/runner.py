@@ -22,6 +22,7 @@ from glmhmm_assets.defs.population import HIERARCHY, is_due
 from glmhmm_assets.defs.population import NAME as POPULATION
 from glmhmm_assets.following import follow
 from glmhmm_assets.interrupting import execute
+from glmhmm_assets.last_lines import Listed, listed_by_checks
 from glmhmm_assets.launcher import BY_HAND_TAG, by_hand_lock
 from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags
 from glmhmm_assets.resources.session_files import is_being_written, refused_subjects, scan_sessions
@@ -53,12 +54,15 @@ class Outcome:
         What became of the newest fits of the subjects of whom these are held for review.
     problems
         Messages of the steps that failed; none if all went well.
+    checks
+        Lists of the asset checks that did not pass, by check.
     """
 
     fitted: tuple[str, ...]
     left_out: dict[str, str]
     held: dict[str, str]
     problems: tuple[str, ...]
+    checks: dict[str, list[Listed]]
 
 
 def run_study(
@@ -86,7 +90,7 @@ def run_study(
     with dg.DagsterInstance.get() as instance, _alone(study, instance):
         with console.status(f"{study.name}: reading session files"):
             found = scan_sessions(study)
-        for row in found.report.iter_rows(named=True):
+        for row in found.report.filter(~found.report["warning"]).iter_rows(named=True):
             console.print(f"{row['subject'] or 'session files'}: {row['reason']}", markup=False)
         subjects = _choose(study, asked, list(found.subjects))
         known = known_subjects(study, instance)
@@ -108,6 +112,7 @@ def run_study(
         left_out={subject: reason for subject, reason in reasons.items() if reason is not None},
         held={subject: said for subject, said in promotions.items() if said.startswith("held")},
         problems=tuple(_message(event) for event in events if event.is_step_failure),
+        checks=listed_by_checks(events),
     )
 
 

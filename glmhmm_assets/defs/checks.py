@@ -40,6 +40,12 @@ _CLEANING = {
     "choices_in_range": "Every choice is one of the task's.",
     "stimuli_in_range": "Every stimulus lies within the range that the task gives.",
 }
+_PLAUSIBLE = {
+    "data_plausible": (
+        "Nothing in the session files looks wrong: order, sign, codes, copies. Nothing was "
+        "dropped or changed for it; every row says what to do."
+    ),
+}
 _FITS = {
     "subjects_fitted": "Every subject of this run has all the fits that were asked for.",
     "objective_never_decreasing": "EM never lowered the MAP objective, in any restart.",
@@ -83,8 +89,11 @@ _PREDICTIONS = {
 
 
 def cleaning_check_specs(study: Study) -> list[dg.AssetCheckSpec]:
-    """Declare the checks of ``cleaned_sessions``."""
-    return _specs(study, "cleaned_sessions", _CLEANING)
+    """Declare the checks of ``cleaned_sessions`` and its report."""
+    return [
+        *_specs(study, "cleaned_sessions", _CLEANING),
+        *_specs(study, "cleaning_report", _PLAUSIBLE),
+    ]
 
 
 def fit_check_specs(study: Study, asset: str = "subject_fits") -> list[dg.AssetCheckSpec]:
@@ -144,7 +153,7 @@ def check_cleaning(
 
     task = study.load_task()
     trouble: dict[str, list[dict[str, str]]] = {name: [] for name in _CLEANING}
-    for row in refused.iter_rows(named=True):
+    for row in refused.filter(~refused["warning"]).iter_rows(named=True):
         trouble["files_usable"].append(_line(row["subject"] or "", row["reason"]))
     for subject, table in tables.items():
         if isinstance(table, KeepStored):
@@ -155,6 +164,19 @@ def check_cleaning(
         trouble["choices_in_range"] += _odd_choices(subject, table, task)
         trouble["stimuli_in_range"] += _odd_stimuli(subject, table, task)
     return _results(study, "cleaned_sessions", trouble)
+
+
+def check_plausible(
+    study: Study, reports: "Sequence[pl.DataFrame | KeepStored]"
+) -> list[dg.AssetCheckResult]:
+    """List the warnings of the reports of one run."""
+    lines = [
+        {name: row[name] or "" for name in ("subject", "session", "rule")} | {"what": row["reason"]}
+        for report in reports
+        if not isinstance(report, KeepStored)
+        for row in report.filter(report["warning"]).iter_rows(named=True)
+    ]
+    return _results(study, "cleaning_report", {"data_plausible": lines})
 
 
 def check_fits(

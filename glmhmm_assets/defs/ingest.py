@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from glmhmm_assets.defs.checks import check_cleaning, cleaning_check_specs
+from glmhmm_assets.defs.checks import check_cleaning, check_plausible, cleaning_check_specs
 from glmhmm_assets.io_managers import KeepStored
 from glmhmm_assets.partitions import subjects_of
 from glmhmm_assets.per_subject import attempt, show, subject_asset
@@ -35,7 +35,8 @@ A subject whose files are gone, or are being written just now, keeps its stored 
 """
 _REPORT = """Everything that reading and cleaning dropped or altered, one row each with its reason.
 
-A row is a file, a session, a subject, or a run of consecutive trials.
+A row is a file, a session, a subject, or a run of consecutive trials. A row with `warning` says
+that nothing was dropped or changed, but that something looks wrong, and what to do about it.
 """
 
 
@@ -86,6 +87,7 @@ def build_cleaned_sessions(study: Study) -> dg.AssetsDefinition:
         yield dg.Output(tables, "cleaned_sessions")
         yield dg.Output(reports, "cleaning_report")
         yield from check_cleaning(study, tables, found.report)
+        yield from check_plausible(study, [found.report, *reports.values()])
 
     return cleaned_sessions
 
@@ -121,15 +123,19 @@ def _facts(table: "pl.DataFrame | Excluded", report: "pl.DataFrame") -> dict[str
     from glmhmm_core.fitting.result import Excluded
 
     if isinstance(table, Excluded):
-        return {"excluded": table.reason, "report_rows": report.height}
+        return {"excluded": table.reason, **_rows(report)}
     chain = table.filter("in_chain")
     return {
         "sessions": chain["session"].n_unique(),
         "trials": chain.height,
         "without_choice": chain["choice"].null_count(),
         "masked": int(chain["masked"].sum()),
-        "report_rows": report.height,
+        **_rows(report),
     }
+
+
+def _rows(report: "pl.DataFrame") -> dict[str, int]:
+    return {"report_rows": report.height, "warnings": int(report["warning"].sum())}
 
 
 def _report_of(excluded: "Excluded") -> "pl.DataFrame":

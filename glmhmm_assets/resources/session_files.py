@@ -54,6 +54,7 @@ def refused_subjects(found: "Scan") -> dict[str, str]:
     """Reasons of the subjects that are there and of whom nothing can be read, by name."""
     rows = found.report.filter(
         found.report["level"] == "subject",
+        ~found.report["warning"],
         ~found.report["rule"].is_in(["included", "excluded"]),  # typed wrong in the study file
     )
     return dict(rows.select("subject", "reason").iter_rows())
@@ -87,10 +88,11 @@ def clean_sessions(study: Study, subject: str) -> tuple["pl.DataFrame", "pl.Data
 
 def why_nothing_left(report: "pl.DataFrame") -> str:
     """Say why a subject has no trial left: the report's word on it, or how it ends."""
-    whole = report.filter(report["level"] == "subject")["reason"].to_list()
+    dropped = report.filter(~report["warning"])
+    whole = dropped.filter(dropped["level"] == "subject")["reason"].to_list()
     if whole:
         return whole[-1]
-    reasons = report["reason"].to_list()
+    reasons = dropped["reason"].to_list()
     return f"no session is left; last: {reasons[-1]}" if reasons else "its files hold no trial"
 
 

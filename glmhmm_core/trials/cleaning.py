@@ -65,7 +65,7 @@ def clean(
             break
         table, rows = step(table)
         report += rows
-    if table.is_empty() and not any(row.level == "subject" for row in report):
+    if table.is_empty() and not any(row.level == "subject" and not row.warning for row in report):
         reason = f"none of its {trials['session'].n_unique()} sessions is left"
         report.append(ReportRow("subject", "no_sessions", reason, subject, n_trials=len(trials)))
     return table, report_frame(report)

@@ -118,9 +118,15 @@ def _copies(trials: pl.DataFrame) -> list[ReportRow]:
                 f"it equals session {seen[key]} in everything but its id; both are kept: "
                 "exclude one in the study file if it is a copy"
             )
-            subject = trials["subject"][0]
-            rows.append(
-                ReportRow("session", "same_content", reason, subject, name, n_trials=n_trials)
+            row = ReportRow(
+                "session",
+                "same_content",
+                reason,
+                trials["subject"][0],
+                name,
+                n_trials=n_trials,
+                warning=True,
             )
+            rows.append(row)
         seen.setdefault(key, name)
     return rows

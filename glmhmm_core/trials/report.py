@@ -1,4 +1,8 @@
-"""The report of what was dropped or altered: a row per subject, session, file or trial run."""
+"""The report of reading and cleaning: a row per subject, session, file or run of trials.
+
+A row says what was dropped or altered. A row with ``warning`` says that nothing was dropped or
+changed, but that something looks wrong and what to do about it.
+"""
 
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
@@ -15,6 +19,7 @@ REPORT_SCHEMA: dict[str, pl.DataType] = {
     "n_trials": pl.Int64(),  # trials concerned
     "rule": pl.String(),  # short name of the rule, e.g. min_sessions
     "reason": pl.String(),  # one sentence for a person
+    "warning": pl.Boolean(),  # True: nothing was dropped or changed, but this looks wrong
 }
 
 
@@ -29,6 +34,7 @@ class ReportRow(NamedTuple):
     first_trial: int | None = None
     last_trial: int | None = None
     n_trials: int | None = None
+    warning: bool = False
 
 
 def report_frame(rows: Iterable[ReportRow]) -> pl.DataFrame:

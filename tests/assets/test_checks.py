@@ -12,6 +12,7 @@ from glmhmm_assets.defs.checks import (
     check_cleaning,
     check_errors,
     check_fits,
+    check_plausible,
     check_predictions,
     fit_check_specs,
     shown_fit,
@@ -186,6 +187,24 @@ def test_unusable_files_and_subjects_are_listed_and_kept_ones_are_not(study):
             {"subject": "a", "what": "nothing left"},
         ]
     }
+
+
+WARNED = ReportRow("session", "copy", "as s1", "a", "s2", warning=True)
+
+
+def test_a_warning_is_listed_and_what_was_dropped_is_not(study):
+    dropped = ReportRow("session", "short", "too short", "a", "s3")
+    results = check_plausible(study, [NO_ROWS, report_frame([WARNED, dropped])])
+    line = {"subject": "a", "session": "s2", "rule": "copy", "what": "as s1"}
+    assert found(results) == {"data_plausible": [line]}
+
+
+def test_a_warning_of_a_report_that_stays_as_stored_is_not_listed(study):
+    assert found(check_plausible(study, [KeepStored(report_frame([WARNED]))])) == {}
+
+
+def test_a_warning_of_the_files_makes_none_of_them_unusable(study):
+    assert found(check_cleaning(study, {}, report_frame([WARNED]))) == {}
 
 
 def test_an_optimum_with_other_states_that_does_as_well_is_named(study):

@@ -221,6 +221,49 @@ def test_check_names_every_refused_subject_and_file(call, tmp_path):
     assert "and 2 more: --report FILE writes them all" in said
 
 
+def copy_a_session(home, name):
+    file = home / "sessions" / "tiny" / f"{name}.csv"
+    table = pl.read_csv(file)
+    copy = table.filter(session="day_0").with_columns(session=pl.lit("day_9"))
+    pl.concat([table, copy]).write_csv(file)
+
+
+def section(said, title):
+    """Lines of one section of what ``check`` says."""
+    return said.split(f"\n{title}")[1].split("\n\n")[0]
+
+
+def test_check_tells_what_looks_wrong_before_what_was_dropped(call, tmp_path):
+    home = write_home(tmp_path / "home", "ann", "ben")
+    copy_a_session(home, "ann")
+    file = home / "studies" / "tiny.toml"
+    file.write_text(
+        file.read_text() + '[[exclude]]\nsubject = "ben"\nsession = "day_1"\nreason = "no"\n'
+    )
+    code, said = call(home, "check", "tiny")
+    assert code == 0
+    assert "ann: day_9: it equals session day_0" in section(said, "Please look at")
+    assert said.index("Please look at") < said.index("Dropped or altered")
+
+
+def test_a_session_that_looks_wrong_is_not_counted_as_dropped(call, tmp_path):
+    home = write_home(tmp_path / "home", "ann")
+    copy_a_session(home, "ann")
+    _, said = call(home, "check", "tiny")
+    lines = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line.split()}
+    assert lines["ann"][:2] == ["5", "0"]
+    assert "Dropped or altered" not in said
+
+
+def test_check_gives_one_example_of_what_looks_wrong_with_all_subjects(call, tmp_path):
+    home = write_home(tmp_path / "home", "ann", "ben", "cem")
+    for name in ("ann", "ben", "cem"):
+        copy_a_session(home, name)
+    _, said = call(home, "check", "tiny")
+    assert said.count("it equals session") == 1
+    assert "and 2 more: --report FILE writes them all" in section(said, "Please look at")
+
+
 def test_a_taken_port_is_told(call, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -74,6 +74,7 @@ def test_bad_subjects_are_left_out_with_their_reason_and_fail_nobody(make_home):
         "files_usable": False,
         "choices_in_range": True,
         "stimuli_in_range": True,
+        "data_plausible": True,
         "subjects_fitted": False,
         "objective_never_decreasing": True,
         "converged": True,

@@ -287,7 +287,7 @@ def test_a_session_copied_under_another_id_is_pointed_out_but_kept(three_session
     write_npy(alf_folder(three_sessions, "mouse", "2019-07-07_001"), backwards)
     trials, report = read(three_sessions)
     assert trials["session"].n_unique() == 6
-    row = only_row(report, rule="same_content")
+    row = only_row(report, rule="same_content", warning=True)
     assert row["session"] == "2019-07-05_001"
     assert SECOND in row["reason"]
 
