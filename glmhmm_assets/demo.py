@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-import dagster as dg
 from rich.console import Console
 
 from glmhmm_assets.demo_rat import write_rat
@@ -45,8 +44,6 @@ def run_demo(console: Console) -> dict[str, int]:
         study = load_study(_study_file(home, name), home)
         console.print(f"{name}: {study.title}", style="bold")
         _make_sessions(study, console)
-    with dg.DagsterInstance.get():  # makes its store, which two at once would trip over
-        pass
     codes = run_side_by_side(STUDIES, console)
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     console.rule(f"done in {minutes} min {seconds} s")

@@ -27,6 +27,7 @@ from glmhmm_assets.launcher import BY_HAND_TAG, by_hand_lock
 from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags
 from glmhmm_assets.resources.session_files import is_being_written, refused_subjects, scan_sessions
 from glmhmm_assets.standing import refit_log
+from glmhmm_assets.stores import dagster_instance
 from glmhmm_assets.study import Study
 from glmhmm_assets.watching import arrived
 from glmhmm_core.errors import InputError
@@ -87,7 +88,7 @@ def run_study(
         If the session files cannot be used, a subject has none, the study is being run, or there
         is nothing to promote.
     """
-    with dg.DagsterInstance.get() as instance, _alone(study, instance):
+    with dagster_instance(study.home) as instance, _alone(study, instance):
         with console.status(f"{study.name}: reading session files"):
             found = scan_sessions(study)
         for row in found.report.filter(~found.report["warning"]).iter_rows(named=True):

@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import dagster as dg
 from filelock import FileLock, Timeout
 from rich.console import Console
 
 from glmhmm_assets.home import prepare_home
 from glmhmm_assets.resources.tracker import MlflowTracker
+from glmhmm_assets.stores import prepare_dagster
 from glmhmm_core.errors import InputError
 
 HOST = "127.0.0.1"
@@ -68,27 +68,14 @@ def serve(home: Path, dagster_port: int, mlflow_port: int, console: Console) -> 
         ) from None
     with lock:
         _check_port(dagster_port, "--dagster-port")
+        prepare_dagster(home)
         env = {**os.environ, "GLMHMM_DAGSTER_URL": dagster_url, "GLMHMM_MLFLOW_URL": mlflow_url}
         servers = [_dagster(home, dagster_port, env)]
         if not tracker.has_server:
             _check_port(mlflow_port, "--mlflow-port")
-            _make_store(home, tracker)
+            tracker.make_store()
             servers.append(_mlflow(home, mlflow_port, tracker.store_uri, env))
         return _run(servers, console, _addresses(dagster_url, mlflow_url))
-
-
-def _make_store(home: Path, tracker: MlflowTracker) -> None:
-    """Make the home's own store when it is new: the server and a first run would collide."""
-    if (home / "mlflow" / "mlflow.db").exists() or not tracker.is_default:
-        return
-    try:
-        tracker.prepare()
-    except dg.Failure as failure:
-        raise InputError(
-            (failure.description or "it cannot be made").rstrip("."),
-            where="MLflow store",
-            remedy="See that the folder can be written.",
-        ) from failure
 
 
 def _dagster(home: Path, port: int, env: Mapping[str, str]) -> Server:

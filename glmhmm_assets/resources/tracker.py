@@ -6,6 +6,7 @@ answer. How runs are found, written and superseded is in ``model_store``, what t
 """
 
 import contextlib
+import logging
 import os
 import urllib.error
 import urllib.request
@@ -17,9 +18,11 @@ from urllib.parse import urlsplit
 import dagster as dg
 from pydantic import Field
 
+from glmhmm_assets.faults import explain
 from glmhmm_assets.resources.model_store import ModelStore
 from glmhmm_assets.resources.origin import Origin
 from glmhmm_assets.study import dagster_home
+from glmhmm_core.errors import InputError
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -86,22 +89,33 @@ class MlflowTracker(dg.ConfigurableResource):
         """
         if self.has_server:
             self._probe()
-        # Read by MLflow when it is imported (telemetry, level) or at each request (the rest).
-        for name, value in {
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "MLFLOW_LOGGING_LEVEL": "WARNING",
-            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-            "MLFLOW_HTTP_REQUEST_TIMEOUT": str(REQUEST_SECONDS),
-            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-        }.items():
-            os.environ.setdefault(name, value)
-        from mlflow.tracking import MlflowClient
+        with self._explained():
+            self.make_store()
+            from mlflow.tracking import MlflowClient
 
-        with self._explained(), self._alone():
             client = MlflowClient(self.store_uri, registry_uri=self.store_uri)
             client.search_experiments(max_results=1)
         return client
+
+    def make_store(self) -> None:
+        """Make an SQLite store whole where there is none; MLflow would in place, in many steps.
+
+        Raises
+        ------
+        InputError
+            If its file cannot be used.
+        """
+        from glmhmm_assets.stores import prepare_mlflow
+
+        _quiet_mlflow()
+        if self.database is not None:
+            prepare_mlflow(self.database, self._artifacts.as_uri())
+
+    @property
+    def database(self) -> Path | None:
+        """File of an SQLite store, None for another one."""
+        scheme, _, path = self.store_uri.partition(":///")
+        return Path(path).absolute() if scheme == "sqlite" and path else None
 
     @contextlib.contextmanager
     def open(self, experiment: str, stage: str = "fit_tracking") -> Iterator[ModelStore]:
@@ -138,40 +152,45 @@ class MlflowTracker(dg.ConfigurableResource):
             )
         return found.experiment_id
 
+    @property
+    def _artifacts(self) -> Path:
+        """Folder of the artifacts of a store without a server of its own."""
+        return Path(self.artifact_root or dagster_home() / "mlflow" / "artifacts").absolute()
+
     def _artifact_location(self, experiment: str) -> str | None:
         """Give an absolute folder: MLflow's default is relative to where a process started."""
-        if self.has_server:
-            return None
-        root = Path(self.artifact_root or dagster_home() / "mlflow" / "artifacts")
-        return (root.absolute() / experiment).as_uri()
+        return None if self.has_server else (self._artifacts / experiment).as_uri()
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other processes out while an SQLite store gets its tables and experiments.
-
-        MLflow migrates a fresh file without a lock: of several runs that start together all but
-        one would fail on tables that exist already.
-        """
-        scheme, _, path = self.store_uri.partition(":///")
-        if scheme != "sqlite":
+        """Keep other processes out while an experiment is made: all but one would fail."""
+        if self.database is None:
             yield
             return
         from filelock import FileLock
 
-        database = Path(path).absolute()
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{database}.lock", timeout=120):
+        with FileLock(f"{self.database}.lock", timeout=120):
             yield
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn what MLflow, the network or the disk raises into the one message."""
-        from mlflow.exceptions import MlflowException
+        """Turn what MLflow, its database, the network or the disk raises into the one message."""
+        import sqlite3
 
+        _quiet_mlflow()
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        # It would print a traceback of what is told here.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         try:
             yield
-        except (MlflowException, OSError) as error:
-            raise self._failure(str(error)) from error
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, InputError) as error:
+            place = str(self.database or self.store_uri)
+            told = error if isinstance(error, InputError) else explain(error, place)
+            if told is None:
+                raise self._failure(str(error)) from error
+            raise self._failure(f"{told.where}: {told.problem}", told.remedy) from error
 
     def _probe(self) -> None:
         """Ask the server for a sign of life; any answer but a proxy's "no one there" is one."""
@@ -184,11 +203,28 @@ class MlflowTracker(dg.ConfigurableResource):
             reason = getattr(error, "reason", error)
             raise self._failure(f"the server does not answer ({reason})") from error
 
-    def _failure(self, problem: str) -> dg.Failure:
+    def _failure(self, problem: str, remedy: str | None = None) -> dg.Failure:
         """One message for a store that cannot be used; trying again at once would not help."""
+        again = "start MLflow again (`glmhmm ui`, or whoever runs that server)"
+        first = f"{remedy} Then" if remedy else f"{again[0].upper()}{again[1:]} and"
         return dg.Failure(
-            f"MLflow at {self.store_uri}: {problem}. No fit is lost: start MLflow again (`glmhmm "
-            "ui`, or whoever runs that server) and materialize fit_tracking and cohort_tracking "
-            "alone.",
+            f"MLflow at {self.store_uri}: {problem}. No fit is lost. {first} materialize "
+            "fit_tracking and cohort_tracking alone.",
             allow_retries=False,
         )
+
+
+def _quiet_mlflow() -> None:
+    """Keep MLflow from reporting to its makers, from chatting, and from trying for minutes.
+
+    It reads the environment when it is imported (telemetry, level) or at each request (the rest).
+    """
+    for name, value in {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(REQUEST_SECONDS),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    }.items():
+        os.environ.setdefault(name, value)
