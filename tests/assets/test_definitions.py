@@ -128,6 +128,7 @@ def test_every_check_warns_and_says_what_it_means(defs):
         "files_usable",
         "choices_in_range",
         "stimuli_in_range",
+        "data_plausible",
         "subjects_fitted",
         "objective_never_decreasing",
         "converged",
