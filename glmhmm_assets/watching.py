@@ -1,19 +1,20 @@
 """What a study's sensor does at each look at the session files.
 
 ``plan`` decides, from what is on disk and what was asked for before, which subjects to fit; it is
-a pure function. ``look`` does one look: it reads, plans, and says it in Dagster's words.
+a pure function. ``look`` does one look: it reads, plans, and says it in Dagster's words. What the
+sensor remembers is in ``sensor_memory.py``.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags, subjects_of
 from glmhmm_assets.resources.session_files import is_being_written, scan_sessions
+from glmhmm_assets.sensor_memory import Memory, MemoryFiles
 from glmhmm_assets.study import Study
 
 if TYPE_CHECKING:
@@ -29,48 +30,8 @@ _UNFINISHED = [
 ]
 
 
-@dataclass(frozen=True)
-class Memory:
-    """What the sensor remembers from tick to tick, its cursor.
-
-    Attributes
-    ----------
-    settings
-        Digest of the settings that runs were last asked for with.
-    asked
-        For each subject the digest of its files that a run was last asked for.
-    seen
-        For each subject the digest at the last tick, asked for or not.
-    vanished
-        Subjects without files, which has been reported.
-    refused
-        Digest of the report of unusable files, which has been logged.
-    born, requests
-        When this memory began, and how many runs were asked for since. Both are part of each
-        run's key: Dagster never starts a key twice, and files may well return to an earlier
-        state, or the cursor be reset to go over everything.
-    """
-
-    settings: str = ""
-    asked: dict[str, str] = field(default_factory=dict)
-    seen: dict[str, str] = field(default_factory=dict)
-    vanished: tuple[str, ...] = ()
-    refused: str = ""
-    born: str = ""
-    requests: int = 0
-
-    @classmethod
-    def from_cursor(cls, cursor: str | None, now: float) -> "Memory":
-        """Read a cursor; of an empty or strange one nothing."""
-        try:
-            stored = json.loads(cursor or "")
-            return cls(**{**stored, "vanished": tuple(stored["vanished"])})
-        except (ValueError, TypeError, KeyError):  # none yet, reset, or of another version
-            return cls(born=f"{now:.3f}")
-
-    def to_cursor(self) -> str:
-        """Write it as a cursor."""
-        return json.dumps(asdict(self), sort_keys=True)
+#: Subjects that a message names; of more it gives the number.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -169,18 +130,30 @@ def look(
     """Look at a study's session files once: the body of its sensor.
 
     Changes that come while a run of the study is waiting or at work are left for a later tick,
-    so that they go into one run together and no two runs write the same subject. ``select`` says
+    so that they go into one run together and no two runs write the same subject. A sensor
+    without a memory waits for that end too, since only then it shows who is done. ``select`` says
     for a number of subjects which assets a run is asked for.
+
+    Raises
+    ------
+    InputError
+        If the session files cannot be read, or the memory cannot be written.
     """
-    memory = Memory.from_cursor(cursor, now)
+    files = MemoryFiles(study.storage / "sensor")
+    memory = files.read(cursor)
     known = known_subjects(study, instance)
     settings, found = study.settings_digest(), scan_sessions(study)
-    if not memory.settings:
-        memory = replace(memory, settings=settings, asked=_done(study, instance, found, settings))
-    looked = plan(study, found, memory, known, settings, now)
     busy = instance.get_run_records(
         dg.RunsFilter(tags={STUDY_TAG: study.name}, statuses=_UNFINISHED), limit=1
     )
+    if memory is None:
+        if busy:
+            run = busy[0].dagster_run.run_id[:8]
+            reason = f"nothing is known of earlier looks: waiting for run {run} to end"
+            return dg.SensorResult(skip_reason=reason)
+        done = _done(study, instance, found, settings)
+        memory = Memory(settings=settings, asked=done, born=f"{now:.3f}")
+    looked = plan(study, found, memory, known, settings, now)
     asks = bool(looked.refit) and not busy
     after = remember(memory, found, settings, looked, asks)
 
@@ -190,9 +163,10 @@ def look(
     for subject in looked.vanished:
         log.warning("%s has no session files any more; its results stay as they are", subject)
     events: list[Any] = [_vanished(study, subject) for subject in looked.vanished]
+    after_cursor = files.write(after, cursor)
     if not asks:
         return dg.SensorResult(
-            cursor=after.to_cursor(),
+            cursor=after_cursor,
             asset_events=events,
             skip_reason=_why_nothing(looked, found, busy),
         )
@@ -200,7 +174,7 @@ def look(
     asked = [files.subject for files in looked.refit]
     log.info("fitting %s", ", ".join(asked))
     return dg.SensorResult(
-        cursor=after.to_cursor(),
+        cursor=after_cursor,
         asset_events=[*events, *(arrived(study, files) for files in looked.refit)],
         dynamic_partitions_requests=[subjects_of(study).build_add_request(list(looked.new))]
         if looked.new
@@ -276,7 +250,13 @@ def _why_nothing(looked: Plan, found: "Scan", busy: Sequence[Any]) -> str:
             f"{busy[0].dagster_run.run_id[:8]} to end"
         )
     if looked.waiting:
-        said.append(f"still being written: {', '.join(looked.waiting)}")
+        said.append(f"still being written: {_names(looked.waiting)}")
     if looked.vanished:
-        said.append(f"without files now: {', '.join(looked.vanished)}")
+        said.append(f"without files now: {_names(looked.vanished)}")
     return "; ".join(said) or f"{len(found.subjects)} subjects, nothing new"
+
+
+def _names(subjects: Sequence[str]) -> str:
+    """Names for a message that is stored with every look: the first ones, and how many more."""
+    more = len(subjects) - _NAMED
+    return ", ".join(subjects[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,6 +1,5 @@
 """The sensor: what it asks for, what it leaves, and that it never asks for ever."""
 
-import json
 import logging
 import os
 import time
@@ -13,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glmhmm_assets.partitions import STUDY_TAG, known_subjects
+from glmhmm_assets.sensor_memory import Memory, MemoryFiles
 from glmhmm_assets.study import load_study
-from glmhmm_assets.watching import Memory, look, plan, remember
+from glmhmm_assets.watching import look, plan, remember
 from glmhmm_core.errors import InputError
 from glmhmm_core.trials.report import report_frame
 from glmhmm_core.trials.scan import Scan, SubjectFiles
@@ -325,30 +325,20 @@ def test_what_was_asked_for_last_is_what_is_there_once_files_rest(tmp_path_facto
         f"quiet_seconds = {quiet}\n"
     )
     study = load_study(folder / "t.toml")
+    files = MemoryFiles(folder / "memory")
     memory, known, fitted = Memory(), [], {}
     for content in [*story, story[-1], story[-1]]:
         found = scan_of(content)
         looked = plan(study, found, memory, known, "settings", now=1e6)
-        for files in looked.refit:
-            assert fitted.get(files.subject) != files.digest, "asked for twice"
-            fitted[files.subject] = files.digest
+        for one in looked.refit:
+            assert fitted.get(one.subject) != one.digest, "asked for twice"
+            fitted[one.subject] = one.digest
         known += looked.new
         memory = remember(memory, found, "settings", looked, asks=bool(looked.refit))
-        memory = Memory.from_cursor(memory.to_cursor(), 0.0)
+        memory = files.read(files.write(memory, None))
     assert {s: fitted[s] for s in story[-1]} == story[-1]
     assert set(memory.vanished) == set(known) - set(story[-1])
     assert not plan(study, scan_of(story[-1]), memory, known, "settings", 1e6).refit
-
-
-def test_a_cursor_is_json_of_digests():
-    memory = Memory("s", {"a": "1"}, {"a": "2"}, ("b",), "r", "7", 3)
-    assert Memory.from_cursor(memory.to_cursor(), 0.0) == memory
-    assert json.loads(memory.to_cursor())["asked"] == {"a": "1"}
-
-
-@pytest.mark.parametrize("cursor", [None, "", "{", "3", "{}", '{"vanished": [], "other": 1}'])
-def test_a_cursor_that_says_nothing_is_a_fresh_start(cursor):
-    assert Memory.from_cursor(cursor, 5.0) == Memory(born="5.000")
 
 
 def went_through(tiny, subject, settings=None):
@@ -388,3 +378,64 @@ def test_content_that_came_after_the_last_run_is_asked_for(watch):
     assert asked(tiny.look()) == ("b", "b")
     tiny.cursor = None  # its run failed
     assert asked(tiny.look()) == ("b", "b")
+
+
+def test_a_sensor_without_a_memory_waits_for_the_run_that_shows_who_is_done(watch):
+    tiny = watch(a=1, b=2)
+    tiny.look()
+    run_id = launch(tiny, dg.DagsterRunStatus.STARTED)
+    tiny.cursor = None
+    result = tiny.look()
+    assert asked(result) is None
+    assert f"waiting for run {run_id[:8]}" in result.skip_reason.skip_message
+    went_through(tiny, "a")
+    went_through(tiny, "b")
+    tiny.home.instance.delete_run(run_id)
+    assert asked(tiny.look()) is None
+
+
+def test_the_cursor_and_the_words_of_a_look_do_not_grow_with_the_subjects(watch):
+    tiny = watch(**{f"mouse_{i:03d}": i for i in range(60)})
+    tiny.home.edit("quiet_seconds = 0", "quiet_seconds = 1000")
+    result = tiny.look()
+    assert len(result.skip_reason.skip_message) < 200
+    assert result.skip_reason.skip_message.endswith("mouse_004 and 55 more")
+    assert len(result.cursor) == 64
+
+
+def test_a_look_that_is_killed_before_its_cursor_is_stored_forgets_nothing(watch):
+    tiny = watch(a=1, b=2)
+    tiny.look()
+    before = tiny.cursor
+    tiny.home.write("b", seed=9)
+    assert asked(tiny.look()) == ("b", "b")
+    tiny.cursor, tiny.keys = before, []
+    assert asked(tiny.look()) == ("b", "b")
+
+
+def test_a_deleted_memory_leaves_alone_who_is_done(watch):
+    tiny = watch(a=1, b=2)
+    tiny.look()
+    went_through(tiny, "a")
+    for file in (tiny.home.folder / "storage/tiny/sensor").iterdir():
+        file.unlink()
+    assert asked(tiny.look()) == ("b", "b")
+
+
+def test_a_home_that_moved_keeps_its_memory(watch):
+    tiny = watch(a=1, b=2)
+    tiny.look()
+    tiny.home.folder = tiny.home.folder.rename(tiny.home.folder.with_name("moved"))
+    assert asked(tiny.look()) is None
+
+
+def test_a_memory_that_cannot_be_written_fails_the_look_with_its_place(watch, monkeypatch):
+    tiny = watch(a=1)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        tiny.look()
+    assert tiny.cursor is None
