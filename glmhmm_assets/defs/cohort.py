@@ -147,25 +147,23 @@ def _pictures(
     if not counted:
         return pictures
     task, population = study.load_task(), stored_population(study, ())
-    roles, column = roles_of(task), task.stimulus_column
+    roles = roles_of(task)
     title = (k, study.title)
     weights = pl.concat([weight_table(one, roles, population) for one in counted])
     states = pl.concat([state_table(one, roles, population) for one in counted])
-    curves = pl.concat(
-        [
-            psychometric_table(one, cleaned[one.subject], column, roles, population=population)
-            for one in counted
-        ]
-    )
     pictures += [
         ("weights", cohort.cohort_weights, (weights, *title, absent)),
         ("occupancy", cohort_states.cohort_occupancy, (states, *title, absent)),
-        (
-            "psychometrics",
-            cohort.cohort_psychometrics,
-            (curves, *title, task.stimulus_label, absent),
-        ),
     ]
+    curves = [
+        psychometric_table(one, cleaned[one.subject], stimulus.name, roles, population=population)
+        for one in counted
+        for stimulus in task.stimuli[:1]
+        if cleaned[one.subject].filter("in_chain")[stimulus.name].is_not_null().any()
+    ]
+    if curves:
+        drawn = (pl.concat(curves), *title, task.stimuli[0].label, absent)
+        pictures.append(("psychometrics", cohort.cohort_psychometrics, drawn))
     if k > 1:
         transitions = pl.concat([transition_table(one, roles) for one in counted])
         arguments = (transitions, states, *title, absent)

@@ -9,6 +9,7 @@ from glmhmm_assets.defs.tables import roles_of
 from glmhmm_assets.per_subject import for_each, show, study_asset, subject_asset
 from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.study import Study
+from glmhmm_core.errors import InputError
 
 ROOMS = ("comparison", "engine", "fitting", "plots", "states", "tables", "tasks")
 
@@ -112,11 +113,18 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.tables.behavior import psychometric_table
 
         task = study.load_task()
+        stimulus = task.main_stimulus
 
         def plan(fits: Any) -> Any:
+            if stimulus is None:
+                raise InputError(
+                    "the task has no stimulus to draw choices against",
+                    where=f"task {task.name}",
+                    remedy="Declare one under [[stimuli]] if there is one.",
+                )
             cleaned = cleaned_sessions[fits.subject]
-            table = psychometric_table(fits, cleaned, task.stimulus_column, roles_of(task))
-            return (table, _shown(study, fits), task.stimulus_label), psychometric_by_state
+            table = psychometric_table(fits, cleaned, stimulus.name, roles_of(task))
+            return (table, _shown(study, fits), stimulus.label), psychometric_by_state
 
         draw(context, study, subject_fits, plan)
 

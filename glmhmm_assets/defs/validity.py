@@ -149,11 +149,12 @@ def build_validity(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.tables.behavior import accuracy_table
 
         task = study.load_task()
+        stimulus = task.main_stimulus.name if task.main_stimulus else None
 
         def accuracy(subject: str) -> "pl.DataFrame":
             fits = subject_fits[subject]
             cleaned = cleaned_sessions[subject]
-            table = accuracy_table(fits, cleaned, task.stimulus_column, roles_of(task))
+            table = accuracy_table(fits, cleaned, stimulus, roles_of(task))
             _picture(context, study, subject, state_statistics, table, state_paths[subject])
             return table
 

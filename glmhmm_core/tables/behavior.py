@@ -62,22 +62,27 @@ PSYCHOMETRIC_SCHEMA: dict[str, pl.DataType] = {
 
 
 def accuracy_table(
-    fits: SubjectFits, cleaned: pl.DataFrame, stimulus_column: str, roles: Roles | None = None
+    fits: SubjectFits,
+    cleaned: pl.DataFrame,
+    stimulus_column: str | None,
+    roles: Roles | None = None,
 ) -> pl.DataFrame:
     """Task accuracy by state, as ``ACCURACY_SCHEMA``.
 
-    Over trials with a counted choice, a known outcome and a stimulus other than zero (at zero
-    the outcome is chance). Null where no such trial is.
+    Over trials with a counted choice and a known outcome, without those whose stimulus is zero
+    (at zero the outcome is chance). Null where no such trial is.
 
     Parameters
     ----------
     fits, cleaned, roles
         As for ``trial_table``.
     stimulus_column
-        The task's main stimulus, a column of ``cleaned``.
+        The task's main stimulus, a column of ``cleaned``; None for a task without one.
     """
     chain = chain_rows(fits, cleaned)
-    known = (chain["feedback"].is_not_null() & (chain[stimulus_column] != 0)).fill_null(False)
+    known = chain["feedback"].is_not_null()
+    if stimulus_column is not None:
+        known &= (chain[stimulus_column] != 0).fill_null(True)
     correct = (chain["feedback"] > 0).fill_null(False).to_numpy().astype(float)
     rows = []
     for fit in fits.fits:
@@ -132,9 +137,16 @@ def psychometric_table(
     Raises
     ------
     InputError
-        If no trial is among these.
+        If no trial is among these, or no trial's stimulus is known.
     """
     chain = chain_rows(fits, cleaned)
+    if chain[stimulus_column].is_null().all():
+        raise InputError(
+            f"no trial has a known {stimulus_column!r} to draw choices against",
+            where=f"subject {fits.subject}",
+            remedy="Add the column of the stimulus to the session files, or write stimuli = [] "
+            "at the head of the task file.",
+        )
     stimulus = chain[stimulus_column].cast(pl.Float64).to_numpy()
     counted = np.zeros(len(stimulus), bool)
     counted[(chain if among is None else chain.filter(among))["row"].to_numpy()] = True

@@ -72,7 +72,12 @@ def _regressors(task: Task) -> Iterator[tuple[str, str]]:
 def _regressor(task: Task, regressor: Regressor) -> Iterator[tuple[str, str]]:
     numbers = {s.name for s in task.stimuli} | {e.name for e in task.extras if not e.is_text}
     numbers |= set(COMMON_COLUMNS.get(regressor.kind, ()))
-    if regressor.column is not None and regressor.column not in numbers:
+    if regressor.column is None and regressor.kind in ("stimulus", "stimulus_trace"):
+        yield (
+            f"the regressor {regressor.name!r} is of a stimulus, and the task has none",
+            "Declare one under [[stimuli]], or leave the regressor out.",
+        )
+    elif regressor.column is not None and regressor.column not in numbers:
         yield (
             f"the regressor {regressor.name!r} is of {regressor.column!r}, which is no column "
             "of numbers that it can be of",

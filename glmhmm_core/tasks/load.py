@@ -10,10 +10,17 @@ from typing import Any
 
 from glmhmm_core.errors import InputError
 from glmhmm_core.tasks.consistency import check_consistency
-from glmhmm_core.tasks.tables import RegressorTable, RuleTable, StimulusTable, TaskFile
+from glmhmm_core.tasks.tables import (
+    ChoicesTable,
+    RegressorTable,
+    RuleTable,
+    StimulusTable,
+    TaskFile,
+)
 from glmhmm_core.tasks.task import (
     PRIOR_SCALE,
     PRIOR_SCALES,
+    Direction,
     Extra,
     FewNoChoice,
     KeepBlocks,
@@ -99,6 +106,7 @@ def _joined(file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
 def _to_task(file: TaskFile, path: Path) -> Task:
     columns, choices = file.columns, file.choices
     feedback, time = columns.feedback, columns.response_time
+    main_stimulus = file.stimuli[0].name if file.stimuli else None
     return Task(
         name=path.stem,
         title=file.title,
@@ -115,37 +123,46 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         feedback_sign_of=feedback.sign_of if feedback else None,
         response_time=ResponseTime(time.column, time.start or (), time.end or ()) if time else None,
         block_column=columns.block,
-        stimuli=tuple(_to_stimulus(table) for table in file.stimuli),
+        stimuli=tuple(_to_stimulus(table, choices) for table in file.stimuli),
         extras=(
             *(Extra(name, source) for name, source in file.extras.items()),
             *(Extra(name, source, is_text=True) for name, source in file.labels.items()),
         ),
         rules=tuple(_to_rule(table) for table in file.rules),
         regressors=tuple(
-            _to_regressor(table, file.stimuli[0].name, PRIOR_SCALES.get(table.kind, PRIOR_SCALE))
+            _to_regressor(table, main_stimulus, PRIOR_SCALES.get(table.kind, PRIOR_SCALE))
             for table in file.regressors
         ),
         transition_regressors=tuple(
-            _to_regressor(table, file.stimuli[0].name, PRIOR_SCALE)
-            for table in file.transition_regressors
+            _to_regressor(table, main_stimulus, PRIOR_SCALE) for table in file.transition_regressors
         ),
         source=str(path),
     )
 
 
-def _to_stimulus(table: StimulusTable) -> Stimulus:
+def _to_stimulus(table: StimulusTable, choices: ChoicesTable) -> Stimulus:
+    direction = None
+    if table.sign_of is not None:
+        direction = Direction(
+            table.sign_of.column,
+            table.sign_of.negative or choices.codes[choices.names[0]],
+            table.sign_of.positive or choices.codes[choices.names[-1]],
+        )
     return Stimulus(
         name=table.name,
         label=table.label or table.name.replace("_", " "),
         plus=table.column or table.plus or "",
         minus=table.minus,
+        direction=direction,
         center=table.center,
         missing=table.missing,
         range=table.range,
     )
 
 
-def _to_regressor(table: RegressorTable, main_stimulus: str, prior_scale: float) -> Regressor:
+def _to_regressor(
+    table: RegressorTable, main_stimulus: str | None, prior_scale: float
+) -> Regressor:
     of_stimulus = table.kind in ("stimulus", "stimulus_trace")
     return Regressor(
         kind=table.kind,

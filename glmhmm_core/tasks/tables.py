@@ -111,12 +111,35 @@ class FeedbackTable(TomlTable):
         return self
 
 
+class DirectionTable(TomlTable):
+    """``sign_of`` of a stimulus: the column of its direction, and the codes of both directions.
+
+    The codes are those of the first and the last choice unless they are given.
+    """
+
+    column: Text
+    negative: Codes = ()
+    positive: Codes = ()
+
+    @model_validator(mode="after")
+    def _both(self) -> "DirectionTable":
+        if bool(self.negative) != bool(self.positive):
+            raise ValueError("give the codes of both directions, 'negative' and 'positive'")
+        if set(self.negative) & set(self.positive):
+            raise ValueError("a code stands twice")
+        return self
+
+
 class StimulusTable(TomlTable):
-    """``[[stimuli]]``: ``column``, or the difference ``plus - minus``; the first is the main."""
+    """``[[stimuli]]``: ``column``, with ``sign_of`` or not, or the difference ``plus - minus``.
+
+    The first stimulus is the main one.
+    """
 
     name: Text
     label: Text | None = None
     column: Text | None = None
+    sign_of: Annotated[DirectionTable | None, _in_a_table("column")] = None
     plus: Text | None = None
     minus: Text | None = None
     center: Number = 0.0
@@ -129,6 +152,8 @@ class StimulusTable(TomlTable):
             self.minus is None
         ):
             raise ValueError("give 'column', or 'plus' and 'minus'")
+        if self.sign_of is not None and self.column is None:
+            raise ValueError("'sign_of' gives a direction to 'column', its strength")
         if self.missing is not None and self.minus is None:
             raise ValueError("'missing' is for a difference of two columns")
         return self
@@ -234,7 +259,7 @@ class TaskFile(TomlTable):
     feedback: FeedbackTable = FeedbackTable()
     extras: dict[Text, Text] = Field(default_factory=dict)
     labels: dict[Text, Text] = Field(default_factory=dict)
-    stimuli: Annotated[tuple[StimulusTable, ...], Field(min_length=1, strict=False)]
+    stimuli: Annotated[tuple[StimulusTable, ...], Field(strict=False)]
     regressors: Annotated[tuple[RegressorTable, ...], Field(min_length=1, strict=False)]
     transition_regressors: Annotated[tuple[RegressorTable, ...], Field(strict=False)] = ()
     rules: Annotated[tuple[RuleTable, ...], Field(strict=False)] = ()

@@ -64,8 +64,25 @@ COMMON_COLUMNS: dict[RegressorKind, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
+class Direction:
+    """The side that a stimulus calls for, where it stands in a column of its own.
+
+    Attributes
+    ----------
+    column
+        Source column.
+    negative, positive
+        Codes of evidence for the first choice, and for the last.
+    """
+
+    column: str
+    negative: tuple[Code, ...]
+    positive: tuple[Code, ...]
+
+
+@dataclass(frozen=True)
 class Stimulus:
-    """One stimulus column of the trial table: a source column, or the difference of two.
+    """One stimulus column of the trial table, made of one or two source columns.
 
     Attributes
     ----------
@@ -73,6 +90,9 @@ class Stimulus:
         Name of the column in the trial table, and what an axis calls it.
     plus, minus
         Source columns; the value is ``plus - minus - center`` (``minus`` may be absent).
+    direction
+        Column whose code gives the value its sign: ``plus`` is a strength then. None where the
+        value has its own sign.
     center
         Value of the source that counts as zero evidence.
     missing
@@ -85,6 +105,7 @@ class Stimulus:
     label: str
     plus: str
     minus: str | None = None
+    direction: Direction | None = None
     center: float = 0.0
     missing: float | None = None
     range: tuple[float, float] | None = None
@@ -92,7 +113,8 @@ class Stimulus:
     @property
     def sources(self) -> tuple[str, ...]:
         """Source columns it is made of."""
-        return (self.plus,) if self.minus is None else (self.plus, self.minus)
+        second = self.direction.column if self.direction else self.minus
+        return (self.plus,) if second is None else (self.plus, second)
 
 
 @dataclass(frozen=True)
@@ -229,7 +251,8 @@ class Task:
     response_time, block_column
         Sources of response time and block; None where there is none.
     stimuli
-        Stimulus columns; the first is the main one, the x axis of psychometric curves.
+        Stimulus columns; the first is the main one, the x axis of psychometric curves. Empty for
+        a task without a stimulus, such as a bandit.
     extras
         Further columns of the trial table.
     rules
@@ -286,8 +309,10 @@ class Task:
     def needed_columns(self) -> tuple[str, ...]:
         """Those of ``source_columns`` that a session cannot do without."""
         used = {regressor.column for regressor in self.all_regressors}
+        used |= {rule.column for rule in self.rules if isinstance(rule, MaskUnless)}
+        used |= {self.feedback_sign_of}
         names = [self.choice_column]
-        names += [source for stimulus in self.stimuli for source in stimulus.sources]
+        names += [source for s in self.stimuli if s.name in used for source in s.sources]
         names += [self.feedback_column] if self.feedback_column and self.needs_feedback else []
         names += [self.block_column] if self.block_column and self.needs_block else []
         names += [extra.source for extra in self.extras if extra.name in used]
@@ -311,14 +336,9 @@ class Task:
         return self.regressors + self.transition_regressors
 
     @property
-    def stimulus_column(self) -> str:
-        """Main stimulus column of the trial table."""
-        return self.stimuli[0].name
-
-    @property
-    def stimulus_label(self) -> str:
-        """What an axis calls the main stimulus."""
-        return self.stimuli[0].label
+    def main_stimulus(self) -> Stimulus | None:
+        """The stimulus that psychometric curves are drawn against; None if the task has none."""
+        return self.stimuli[0] if self.stimuli else None
 
     def columns_of(self, regressor: Regressor) -> tuple[str, ...]:
         """Names of the design columns of one regressor.

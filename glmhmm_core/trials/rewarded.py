@@ -26,8 +26,10 @@ def rewarded_class(trials: pl.DataFrame, task: Task) -> np.ndarray:
     known = np.where(made & (feedback > 0), choice, -1)
     if task.num_classes == 2:
         known = np.where(made & (feedback < 0), 1 - choice, known)
-    stimuli = trials.select(s.name for s in task.stimuli).fill_null(np.nan).to_numpy()
-    _, place = np.unique(stimuli, axis=0, return_inverse=True)
+    place = np.zeros(len(choice), np.int64)
+    if task.stimuli:
+        stimuli = trials.select(s.name for s in task.stimuli).fill_null(np.nan).to_numpy()
+        _, place = np.unique(stimuli, axis=0, return_inverse=True)
     seen = known >= 0
     counts = np.zeros((int(place.max(initial=0)) + 1, task.num_classes))
     np.add.at(counts, (place.ravel()[seen], known[seen]), 1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from glmhmm_core.tasks.task import Code, Stimulus, Task
+from glmhmm_core.tasks.task import Code, Direction, Stimulus, Task
 from glmhmm_core.trials.report import ReportRow
 from glmhmm_core.trials.response_times import from_event_times
 from glmhmm_core.trials.schema import TRIAL_SCHEMA
@@ -140,7 +140,13 @@ class _Session:
             classes.update(dict.fromkeys(codes, index))
         return self._checked(source, column, to_classes(column, classes), "choice_codes", CHOICES)
 
-    def _stimulus(self, stimulus: Stimulus) -> np.ndarray:
+    def _stimulus(self, stimulus: Stimulus) -> np.ndarray | None:
+        there = [self._there(source, "the stimulus") for source in stimulus.sources]
+        if not all(there):
+            return None
+        if stimulus.direction is not None:
+            strength = self._numbers(stimulus.plus, "the strength of the stimulus")
+            return (strength - stimulus.center) * self._sign(stimulus.direction, strength)
         sides = [self._numbers(source, "the stimulus") for source in stimulus.sources]
         if stimulus.missing is not None:
             unknown = np.all(np.isnan(sides), axis=0)
@@ -149,10 +155,24 @@ class _Session:
             np.subtract(*sides) - stimulus.center if len(sides) == 2 else sides[0] - stimulus.center
         )
 
-    def _feedback(self, choice: np.ndarray, stimuli: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    def _sign(self, direction: Direction, strength: np.ndarray) -> np.ndarray:
+        """-1 and +1 by the code of each trial, NaN where it is missing; 0 without a strength."""
+        source = direction.column
+        column = self._essential(source, "the direction of the stimulus")
+        classes: dict[Code, int | None] = dict.fromkeys(direction.negative, -1)
+        classes |= dict.fromkeys(direction.positive, 1)
+        found = to_classes(column, classes)
+        sign = self._checked(source, column, found, "direction_codes", DIRECTION)
+        return np.where(np.isnan(sign) & (strength == 0), 0.0, sign)
+
+    def _feedback(
+        self, choice: np.ndarray, stimuli: Mapping[str, np.ndarray | None]
+    ) -> np.ndarray | None:
         task, source = self.task, self.task.feedback_column
         if task.feedback_sign_of is not None:
-            outcome = (2 * choice - 1) * np.sign(stimuli[task.feedback_sign_of])
+            side = stimuli[task.feedback_sign_of]
+            assert side is not None  # a session cannot do without it
+            outcome = (2 * choice - 1) * np.sign(side)
             return np.where(outcome == 0, np.nan, outcome)
         if source is None or not self._there(source, "outcomes"):
             return None
@@ -297,4 +317,8 @@ class _Session:
 #: What to do about a value that cannot be.
 NUMBER = "write a number, or nothing"
 CHOICES = "the task knows no such code: correct it, or add it to [choices]"
+DIRECTION = (
+    "the task knows no such direction: give its codes in [[stimuli]], "
+    "sign_of = { column = ..., negative = ..., positive = ... }"
+)
 OUTCOME = "the task knows no such code: correct it, or add it to [feedback]"

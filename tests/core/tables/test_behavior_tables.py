@@ -84,6 +84,21 @@ def test_accuracy_is_unknown_where_no_outcome_is_known_or_a_state_has_no_trial()
     assert table.filter(state_idx=0)["accuracy"].item() is not None
 
 
+def test_without_a_stimulus_every_known_outcome_counts():
+    silent = SMALL.with_columns(contrast=pl.lit(None, pl.Float64))
+    of_column = accuracy_table(FEW, silent, "contrast")
+    assert_frame_equal(accuracy_table(FEW, silent, None), of_column)
+    counted = SMALL.filter("in_chain", pl.col("choice").is_not_null())["feedback"]
+    everything = of_column.filter(num_states=1, state_rank=-1)["accuracy"].item()
+    assert everything == pytest.approx((counted > 0).mean())
+
+
+def test_a_stimulus_that_is_never_known_is_named():
+    silent = SMALL.with_columns(contrast=pl.lit(None, pl.Float64))
+    with pytest.raises(InputError, match="no trial has a known 'contrast'"):
+        psychometric_table(FEW, silent, "contrast")
+
+
 @given(st.integers(0, 50), st.integers(1, 50))
 def test_wilson_is_that_of_scipy(hits, n):
     hits = min(hits, n)

@@ -50,7 +50,7 @@ def test_ibl_task_is_the_cohort_rule_and_design_of_ashwood_2022():
         FewNoChoice(10),
     )
     assert [r.scale for r in task.regressors if r.kind == "stimulus"] == [2.0943]
-    assert task.stimulus_column == "signed_contrast"
+    assert task.stimuli[0].name == "signed_contrast"
     np.testing.assert_array_equal(task.prior_scales, [10, 3, 2, 2])
 
 

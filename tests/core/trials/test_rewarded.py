@@ -17,7 +17,7 @@ def test_of_two_choices_it_is_the_one_rewarded_or_the_other_one():
     trials = cleaned.with_columns(stimulus="contrast")
     found = rewarded_class(trials, TWO)
     made = trials["choice"].is_not_null().to_numpy()
-    contrast = trials[TWO.stimulus_column].to_numpy()
+    contrast = trials[TWO.stimuli[0].name].to_numpy()
     seen = made | (contrast != 0)
     np.testing.assert_array_equal(found[seen & (contrast != 0)], contrast[contrast != 0] > 0)
     chosen = trials["choice"].fill_null(-1).to_numpy()
@@ -29,7 +29,7 @@ def test_of_three_an_unrewarded_choice_leaves_what_was_rewarded_at_the_same_stim
     task = replace(TWO, choices=("left", "middle", "right"))
     trials = pl.DataFrame(
         {
-            TWO.stimulus_column: [1.0, 1.0, 1.0, 1.0, 0.0, None],
+            TWO.stimuli[0].name: [1.0, 1.0, 1.0, 1.0, 0.0, None],
             "choice": [2, 2, 1, 0, 1, None],
             "feedback": [1, 1, 1, -1, -1, None],
         }
