@@ -151,8 +151,9 @@ def _to_stimulus(table: StimulusTable, choices: ChoicesTable) -> Stimulus:
     return Stimulus(
         name=table.name,
         label=table.label or table.name.replace("_", " "),
-        plus=table.column or table.plus or "",
-        minus=table.minus,
+        plus=table.column or table.plus or table.minus or "",
+        minus=table.minus if table.plus else None,
+        turned=bool(table.minus and not table.plus),
         direction=direction,
         center=table.center,
         missing=table.missing,

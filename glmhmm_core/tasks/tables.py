@@ -131,9 +131,9 @@ class DirectionTable(TomlTable):
 
 
 class StimulusTable(TomlTable):
-    """``[[stimuli]]``: ``column``, with ``sign_of`` or not, or the difference ``plus - minus``.
+    """``[[stimuli]]``: ``column``, with ``sign_of`` or not, ``plus - minus``, or ``minus`` alone.
 
-    The first stimulus is the main one.
+    The first stimulus is the main one; ``minus`` alone turns the sign of a column.
     """
 
     name: Text
@@ -148,13 +148,13 @@ class StimulusTable(TomlTable):
 
     @model_validator(mode="after")
     def _one(self) -> "StimulusTable":
-        if (self.column is None) == (self.plus is None) or (self.plus is None) != (
-            self.minus is None
-        ):
-            raise ValueError("give 'column', or 'plus' and 'minus'")
+        if (self.column is None) == (self.minus is None) or (self.plus and not self.minus):
+            raise ValueError(
+                "give 'column', or 'plus' and 'minus', or 'minus' alone, which turns its sign"
+            )
         if self.sign_of is not None and self.column is None:
             raise ValueError("'sign_of' gives a direction to 'column', its strength")
-        if self.missing is not None and self.minus is None:
+        if self.missing is not None and self.plus is None:
             raise ValueError("'missing' is for a difference of two columns")
         return self
 

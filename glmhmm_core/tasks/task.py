@@ -90,6 +90,9 @@ class Stimulus:
         Name of the column in the trial table, and what an axis calls it.
     plus, minus
         Source columns; the value is ``plus - minus - center`` (``minus`` may be absent).
+    turned
+        Without ``minus``: the column is evidence for the first choice where it is positive, and
+        the value is ``center - plus``.
     direction
         Column whose code gives the value its sign: ``plus`` is a strength then. None where the
         value has its own sign.
@@ -105,6 +108,7 @@ class Stimulus:
     label: str
     plus: str
     minus: str | None = None
+    turned: bool = False
     direction: Direction | None = None
     center: float = 0.0
     missing: float | None = None

@@ -7,6 +7,8 @@ from functools import partial
 import polars as pl
 
 from glmhmm_core.tasks.task import PRESENT_KINDS, Task
+from glmhmm_core.trials.copies import copies
+from glmhmm_core.trials.plausible import implausible
 from glmhmm_core.trials.report import ReportRow, report_frame
 from glmhmm_core.trials.rules import Ruled, apply_rule, drop_sessions, drop_subject, mask
 
@@ -68,7 +70,16 @@ def clean(
     if table.is_empty() and not any(row.level == "subject" and not row.warning for row in report):
         reason = f"none of its {trials['session'].n_unique()} sessions is left"
         report.append(ReportRow("subject", "no_sessions", reason, subject, n_trials=len(trials)))
+    # Where nothing is left, what looks wrong may be why.
+    looked_at = table if table.height else _not_excluded(trials, own)
+    report += [*implausible(looked_at, task), *copies(looked_at, task)]
     return table, report_frame(report)
+
+
+def _not_excluded(trials: pl.DataFrame, exclusions: Sequence[Exclusion]) -> pl.DataFrame:
+    """All trials of the sessions that nobody left out by hand."""
+    table = trials.with_columns(in_chain=pl.lit(True), masked=pl.lit(False))
+    return _exclude(table, exclusions)[0]
 
 
 def _exclude(trials: pl.DataFrame, exclusions: Sequence[Exclusion]) -> Ruled:

@@ -13,9 +13,6 @@ from glmhmm_core.trials.report import ReportRow, report_frame
 from glmhmm_core.trials.sessions import RawSession, to_trials, trial_schema
 from glmhmm_core.trials.sources import SourceFormat, open_source, usable_subjects
 
-#: Trials from which on two sessions with the same choices, stimuli and outcomes are no chance.
-_ENOUGH_TO_TELL = 20
-
 
 def read_subject(
     root: str | Path | UPath, source_format: SourceFormat, task: Task, subject: str
@@ -60,7 +57,7 @@ def read_subject(
         tables += [] if table is None else [table]
         notes += noted
     trials = pl.concat(tables)
-    rows += [*_summed_up(notes, trials["session"].n_unique()), *_copies(trials)]
+    rows += _summed_up(notes, trials["session"].n_unique())
     if trials.is_empty():
         rows.append(ReportRow("subject", "no_sessions", "no session could be used", subject))
     return trials, report_frame(rows)
@@ -102,31 +99,3 @@ def _summed_up(notes: Sequence[ReportRow], n_sessions: int) -> list[ReportRow]:
     reason = f"{reasons.pop()} in all {n_sessions} sessions"
     whole = ReportRow("subject", first.rule, reason, first.subject)
     return [whole, *(note for note in notes if note.rule != "missing_column")]
-
-
-def _copies(trials: pl.DataFrame) -> list[ReportRow]:
-    """Point out sessions that equal an earlier one in everything but their id."""
-    content = pl.struct(pl.exclude("session")).hash().sum()
-    sessions = trials.group_by("session", maintain_order=True).agg(
-        content.alias("content"), pl.len()
-    )
-    seen: dict[int, str] = {}
-    rows = []
-    for name, key, n_trials in sessions.filter(pl.col("len") >= _ENOUGH_TO_TELL).iter_rows():
-        if key in seen:
-            reason = (
-                f"it equals session {seen[key]} in everything but its id; both are kept: "
-                "exclude one in the study file if it is a copy"
-            )
-            row = ReportRow(
-                "session",
-                "same_content",
-                reason,
-                trials["subject"][0],
-                name,
-                n_trials=n_trials,
-                warning=True,
-            )
-            rows.append(row)
-        seen.setdefault(key, name)
-    return rows

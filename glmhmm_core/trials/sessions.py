@@ -151,9 +151,9 @@ class _Session:
         if stimulus.missing is not None:
             unknown = np.all(np.isnan(sides), axis=0)
             sides = [np.where(np.isnan(s) & ~unknown, stimulus.missing, s) for s in sides]
-        return (
-            np.subtract(*sides) - stimulus.center if len(sides) == 2 else sides[0] - stimulus.center
-        )
+        if len(sides) == 2:
+            return np.subtract(*sides) - stimulus.center
+        return stimulus.center - sides[0] if stimulus.turned else sides[0] - stimulus.center
 
     def _sign(self, direction: Direction, strength: np.ndarray) -> np.ndarray:
         """-1 and +1 by the code of each trial, NaN where it is missing; 0 without a strength."""

@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 
 from glmhmm_core.errors import InputError
 from glmhmm_core.tasks.load import load_task
+from glmhmm_core.trials.cleaning import clean
 from glmhmm_core.trials.readers import read_subject
 from glmhmm_core.trials.scan import scan
 from glmhmm_core.trials.sessions import trial_schema
@@ -285,8 +286,9 @@ def test_a_session_copied_under_another_id_is_pointed_out_but_kept(three_session
     write_npy(alf_folder(three_sessions, "mouse", "2019-07-06_001"), like_it)
     backwards = {name: values[::-1] for name, values in ibl_columns(seed=1).items()}
     write_npy(alf_folder(three_sessions, "mouse", "2019-07-07_001"), backwards)
-    trials, report = read(three_sessions)
+    trials, _ = read(three_sessions)
     assert trials["session"].n_unique() == 6
+    _, report = clean(trials, TASK)
     row = only_row(report, rule="same_content", warning=True)
     assert row["session"] == "2019-07-05_001"
     assert SECOND in row["reason"]
