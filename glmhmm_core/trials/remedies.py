@@ -65,9 +65,10 @@ def take_none_as_choice(task: Task, present: int) -> str:
 
 def center(task: Task) -> str:
     """Give a stimulus of one sign its sides."""
+    name = repr(task.stimuli[0].name)
     return (
         "Positive is evidence for the second choice, negative for the first: in [[stimuli]] of "
-        f"{task.stimuli[0].name!r} give the value without evidence (center = ...), or, where a strength and its "
+        f"{name} give the value without evidence (center = ...), or, where a strength and its "
         "direction are two columns, the column of the direction (sign_of = ...)"
     )
 

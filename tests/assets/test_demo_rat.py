@@ -9,8 +9,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from glmhmm_assets.demo_rat import ArrayUnpickler, read_numpy_pickle, write_rat
+from glmhmm_assets.demo_rat import SUBJECT, ArrayUnpickler, read_numpy_pickle, write_rat
 from glmhmm_core.errors import InputError
+from glmhmm_core.tasks.load import load_task
+from glmhmm_core.trials.cleaning import clean
+from glmhmm_core.trials.readers import read_subject
 
 
 def _npz(tmp_path, value):
@@ -87,6 +90,14 @@ def test_the_rat_is_written_whole(tmp_path):
     right = (trials["stimulus"] > 0).cast(int)
     assert ((right == trials["choice"]).cast(int) == trials["feedback"]).all()
     assert [p.name for p in (tmp_path / "rat").iterdir()] == ["rat.csv"]
+
+
+def test_nothing_looks_wrong_with_the_rat(tmp_path):
+    pytest.importorskip("psytrack")
+    write_rat(tmp_path / "rat.csv")
+    task = load_task("two_afc")
+    trials, _ = read_subject(tmp_path / "rat.csv", "csv", task, SUBJECT)
+    assert not clean(trials, task)[1]["warning"].any()
 
 
 def test_a_missing_package_is_told_with_its_remedy(tmp_path, monkeypatch):

@@ -300,7 +300,7 @@ def test_outcomes_that_are_never_rewarded_are_told(look):
 
 
 def test_a_perfect_subject_is_not_warned_of(look):
-    assert look(behave(slope=1e3).filter(pl.col("stimulus") != 0)) == []
+    assert look(behave(slope=300).filter(pl.col("stimulus") != 0)) == []
 
 
 # -- stimulus ---------------------------------------------------------------------------------

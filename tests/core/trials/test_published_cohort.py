@@ -1,5 +1,7 @@
 """The nine real mice: the cohort rule of Ashwood et al. 2022 gives exactly the published table."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -89,6 +91,14 @@ def test_mice_with_too_few_sessions_say_so(read):
         _, report = clean(read[name][0], TASK)
         (reason,) = report.filter(rule="min_sessions")["reason"]
         assert "fewer than 30" in reason
+
+
+@pytest.mark.parametrize("rules", [TASK.rules, ()])
+def test_nothing_looks_wrong_with_real_mice(read, rules):
+    """With all of their training, too."""
+    for name, (trials, _) in read.items():
+        _, report = clean(trials, replace(TASK, rules=rules))
+        assert not report["warning"].any(), name
 
 
 def test_response_times_are_those_of_mice(read):

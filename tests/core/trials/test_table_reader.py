@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 
 from glmhmm_core.errors import InputError
 from glmhmm_core.tasks.load import load_task
+from glmhmm_core.trials.cleaning import clean
 from glmhmm_core.trials.readers import read_subject
 from glmhmm_core.trials.scan import scan
 from glmhmm_core.trials.tabular import _read_csv
@@ -361,6 +362,7 @@ def test_people_of_the_motion_task_read_with_a_small_task_file(tmp_path, test_da
     assert sum(len(trials) for trials, _ in tables) == 46_843
     assert sum(trials["session"].n_unique() for trials, _ in tables) == 93
     assert all(report.is_empty() for _, report in tables)
+    assert not any(clean(trials, task)[1]["warning"].any() for trials, _ in tables)
     trials = pl.concat([trials for trials, _ in tables])
     assert trials["native_trial"].null_count() == 0
     by_level = trials.group_by("motion").agg(pl.col("choice").mean(), pl.len()).sort("motion")
