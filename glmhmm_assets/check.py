@@ -16,6 +16,7 @@ from glmhmm_assets.resources.session_files import (
     scan_sessions,
 )
 from glmhmm_assets.study import Study
+from glmhmm_assets.terminal import shown
 from glmhmm_core.errors import InputError
 
 #: Rows of the report that are told for each rule.
@@ -111,15 +112,19 @@ def _row(
 def render(check: Check) -> Group:
     """Draw the subjects, who is left out, what looks wrong and what was dropped, by rule."""
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("subject", no_wrap=True)
+    table.add_column("subject", overflow="fold", min_width=8, max_width=40)
     for name in ("sessions kept", "dropped", "trials", "no choice", f"P({check.choices[-1]})"):
-        table.add_column(name, justify="right")
+        head = Text(shown(name))
+        table.add_column(head, justify="right", min_width=6, no_wrap=len(name) < 20)
     table.add_column("")
     for subject, kept, dropped, trials, none, last, why in check.subjects.iter_rows():
         numbers = [_text(kept), _text(dropped), _text(trials), _text(none), _text(last, ".3f")]
-        table.add_row(subject, *numbers, "[yellow]left out" if why else "[green]kept")
+        state = Text("left out", "yellow") if why else Text("kept", "green")
+        table.add_row(Text(shown(subject)), *numbers, state)
     parts: list[RenderableType] = [table]
-    parts += [Text(f"{s} is left out: {why}") for s, why in check.left_out.items()]
+    parts += [
+        Text(shown(f"{s} is left out: {why}", lines=True)) for s, why in check.left_out.items()
+    ]
     kept = check.subjects.height - len(check.left_out)
     for title, part in (
         ("Please look at (nothing was dropped or changed):", check.report.filter("warning")),
@@ -148,11 +153,11 @@ def _by_rule(report: pl.DataFrame, num_subjects: int) -> list[RenderableType]:
         parts.append(
             Text(f"  {rule} ({level}), times: {times}, subjects: {subjects}, trials: {trials}")
         )
-        shown = 1 if warning and 1 < num_subjects <= subjects else SHOWN
-        told = [": ".join(filter(None, row.values())) for row in rows[:shown]]
-        if times > shown:
-            told.append(f"and {times - shown} more: --report FILE writes them all")
-        parts += [Padding(Text(line, style="dim"), (0, 0, 0, 6)) for line in told]
+        examples = 1 if warning and 1 < num_subjects <= subjects else SHOWN
+        told = [": ".join(filter(None, row.values())) for row in rows[:examples]]
+        if times > examples:
+            told.append(f"and {times - examples} more: --report FILE writes them all")
+        parts += [Padding(Text(shown(line), style="dim"), (0, 0, 0, 6)) for line in told]
     return parts
 
 

@@ -40,14 +40,29 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            click.secho("Cannot be used: ", fg="red", bold=True, nl=False, err=True)
-            click.echo(str(error), err=True)
+            _tell_error("Cannot be used: ", error)
             ctx.exit(BAD_INPUT)
         except (KeyboardInterrupt, click.Abort):
             click.echo("\nEnded. Finished fits are kept; the same command goes on there.", err=True)
             sys.stdout.flush()
             # The ordinary way out would wait for threads that fit, perhaps for minutes.
             os._exit(INTERRUPTED)
+        except Exception as error:
+            from glmhmm_assets.faults import explain
+            from glmhmm_assets.study import dagster_home
+
+            told = explain(error, str(dagster_home()))
+            if told is None:
+                raise
+            _tell_error("Ended: ", told)
+            ctx.exit(FAILED)
+
+
+def _tell_error(title: str, error: InputError) -> None:
+    from glmhmm_assets.terminal import say
+
+    say(title, fg="red", bold=True, nl=False, err=True)
+    say(str(error), err=True)
 
 
 @click.group(
@@ -71,6 +86,9 @@ def main() -> None:
       glmhmm check NAME    what would be kept and what dropped, without fitting
       glmhmm run NAME      fit, draw, log
     """  # noqa: D301
+    from glmhmm_assets.surroundings import settle
+
+    settle()
 
 
 @main.command(epilog=EXIT_CODES)
@@ -90,7 +108,9 @@ def run(study: str, subjects: tuple[str, ...]) -> None:
       glmhmm run mice --subject sim_001 --subject sim_004
     """  # noqa: D301
     from glmhmm_assets.runner import run_study
+    from glmhmm_assets.surroundings import check_jax
 
+    check_jax()
     outcome = run_study(_load(study), subjects, _console())
     _tell_outcome(study, outcome)
     sys.exit(FAILED if outcome.problems else SOME_LEFT_OUT if outcome.left_out else DONE)
@@ -112,7 +132,9 @@ def promote(study: str, subjects: tuple[str, ...]) -> None:
       glmhmm promote mice --subject sim_001
     """  # noqa: D301
     from glmhmm_assets.runner import run_study
+    from glmhmm_assets.surroundings import check_jax
 
+    check_jax()
     outcome = run_study(_load(study), subjects, _console(), promote=True)
     _tell_outcome(study, outcome)
     sys.exit(FAILED if outcome.problems else SOME_LEFT_OUT if outcome.left_out else DONE)
@@ -134,14 +156,24 @@ def check(study: str, report: Path | None) -> None:
       glmhmm check mice --report dropped.csv
     """  # noqa: D301
     from glmhmm_assets.check import check_study, render
+    from glmhmm_assets.faults import explained
+    from glmhmm_assets.terminal import shown
+    from glmhmm_core.tables.export import write_csv
 
     console = _console()
+    if report is not None and not report.absolute().parent.is_dir():
+        raise InputError(
+            "there is no such folder", where=str(report.parent), remedy="Make it first."
+        )
     with console.status("reading") as status:
-        found = check_study(_load(study), lambda subject: status.update(f"reading {subject}"))
+        found = check_study(
+            _load(study), lambda subject: status.update(f"reading {shown(subject)}")
+        )
     console.print(render(found))
     if report is not None:
-        found.report.write_csv(report)
-        console.print(f"{found.report.height} rows written to {report}", highlight=False)
+        with explained(str(report)):
+            write_csv(found.report, report)
+        console.print(f"{found.report.height} rows written to {report}")
     sys.exit(SOME_LEFT_OUT if found.left_out else DONE)
 
 
@@ -157,8 +189,10 @@ def ui(dagster_port: int, mlflow_port: int) -> None:
     With MLFLOW_TRACKING_URI set to a server's address that server is used and none is started.
     """
     from glmhmm_assets.study import dagster_home
+    from glmhmm_assets.surroundings import check_jax
     from glmhmm_assets.ui import serve
 
+    check_jax()
     sys.exit(serve(dagster_home(), dagster_port, mlflow_port, _console()))
 
 
@@ -169,7 +203,9 @@ def demo() -> None:
     Takes some minutes. The mice's true parameters are known and lie beside their sessions.
     """
     from glmhmm_assets.demo import run_demo, what_was_made
+    from glmhmm_assets.surroundings import check_jax
 
+    check_jax()
     console = _console()
     codes = run_demo(console)
     if any(code not in (DONE, SOME_LEFT_OUT) for code in codes.values()):
@@ -181,16 +217,17 @@ def demo() -> None:
 def _load(name: str) -> "Study":
     """Read a study by its name, and make its home Dagster's."""
     from glmhmm_assets.home import prepare_home
-    from glmhmm_assets.study import dagster_home, load_study
+    from glmhmm_assets.study import NAME_LENGTH, STUDY_NAME, dagster_home, load_study
 
     home = prepare_home(dagster_home())
-    file = home / "studies" / f"{name.removesuffix('.toml')}.toml"
-    if not file.exists():
-        present = sorted(path.stem for path in file.parent.glob("*.toml"))
-        near = difflib.get_close_matches(name, present, n=1)
+    stem = name.removesuffix(".toml")
+    file = home / "studies" / f"{stem}.toml"
+    if not STUDY_NAME.fullmatch(stem) or not file.exists():
+        present = sorted(path.stem for path in (home / "studies").glob("*.toml"))
+        near = difflib.get_close_matches(Path(stem[-NAME_LENGTH:]).name, present, n=1)
         raise InputError(
-            f"there is no study {name!r}",
-            where=str(file.parent),
+            f"there is no study {_shortened(name)!r}",
+            where=str(home / "studies"),
             remedy=f"Did you mean {near[0]}?"
             if near
             else f"There are: {', '.join(present) or 'none; write one, see the README'}.",
@@ -198,24 +235,30 @@ def _load(name: str) -> "Study":
     return load_study(file, home)
 
 
-def _console() -> "Console":
-    from rich.console import Console
+def _shortened(name: str) -> str:
+    """Give a name so that what is said of it is not lost beside it."""
+    return name if len(name) <= 60 else f"{name[:50]}..."
 
-    return Console(highlight=False)
+
+def _console() -> "Console":
+    from glmhmm_assets.terminal import Terminal
+
+    return Terminal()
 
 
 def _tell_outcome(study: str, outcome: "Outcome") -> None:
     """Say at the end of a run who has fits, who was left out and why, and what looks wrong."""
     from glmhmm_assets.last_lines import warning_lines
+    from glmhmm_assets.terminal import say
 
     who = "1 subject has" if len(outcome.fitted) == 1 else f"{len(outcome.fitted)} subjects have"
-    click.secho(f"\n{study}: {who} fits", bold=True)
+    say(f"\n{study}: {who} fits", bold=True)
     for subject, reason in outcome.left_out.items():
-        click.echo(f"  {subject} is left out: {reason}")
+        say(f"  {subject} is left out: {reason}")
     for line in warning_lines(outcome.checks.get("data_plausible", []), study):
-        click.secho(f"  {line}", fg="yellow")
+        say(f"  {line}", fg="yellow")
     for subject, promotion in outcome.held.items():
         remedy = f"`glmhmm promote {study} -s {subject}` lets the new one stand."
-        click.echo(f"  the new fit of {subject} is {promotion} {remedy}")
+        say(f"  the new fit of {subject} is {promotion} {remedy}")
     for problem in outcome.problems:
-        click.secho(f"  failed: {problem}", fg="red")
+        say(f"  failed: {problem}", fg="red")

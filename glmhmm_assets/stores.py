@@ -105,8 +105,10 @@ def prepare_mlflow(database: Path, artifacts: str) -> None:
 
     def make(new: Path) -> None:
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+        from sqlalchemy.engine import URL
 
-        SqlAlchemyStore(f"sqlite:///{new / database.name}", artifacts).engine.dispose()
+        uri = str(URL.create("sqlite", database=str(new / database.name)))
+        SqlAlchemyStore(uri, artifacts).engine.dispose()
 
     make_databases(database.parent, [Path(database.name)], make)
 

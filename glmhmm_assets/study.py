@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 #: Where studies and everything that running makes live when DAGSTER_HOME does not say.
 DEFAULT_HOME = Path(__file__).parents[1] / "dagster_home"
 
-#: Characters that Dagster allows in the name of a sensor or an asset.
-STUDY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+#: Characters that Dagster allows in the name of a sensor or an asset, and as many as leave room
+#: for suffixes in the names of files.
+NAME_LENGTH = 100
+STUDY_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_]{{0,{NAME_LENGTH - 1}}}")
 
 
 #: Models that a study may hold its GLM-HMMs against.
@@ -286,7 +288,7 @@ class Study(StudyFile):
 
 def dagster_home() -> Path:
     """Folder of instance, studies and results: DAGSTER_HOME, or ``dagster_home`` in the project."""
-    return Path(os.environ.get("DAGSTER_HOME") or DEFAULT_HOME)
+    return Path(os.environ.get("DAGSTER_HOME") or DEFAULT_HOME).expanduser().absolute()
 
 
 def load_study(file: Path, home: Path | None = None) -> Study:
@@ -310,7 +312,7 @@ def load_study(file: Path, home: Path | None = None) -> Study:
         raise InputError(
             f"the name of a study cannot be {file.stem!r}",
             where=where,
-            remedy="Name the file with letters, digits and _, a letter first.",
+            remedy=f"Name the file with up to {NAME_LENGTH} letters, digits and _, a letter first.",
         )
     document = read_toml(file, where)
     check_table(StudyFile, document, where)

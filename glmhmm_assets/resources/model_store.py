@@ -170,10 +170,12 @@ class ModelStore:
             return
         metrics = [_metric(name, value) for name, value in findings.metrics.items()]
         self._client.log_batch(run_id, metrics=metrics)
+        from glmhmm_core.tables.export import write_csv
+
         with tempfile.TemporaryDirectory() as folder:
             for name, table in findings.tables.items():
                 file = Path(folder) / f"{name}.csv"
-                table.write_csv(file)
+                write_csv(table, file)
                 self._client.log_artifact(run_id, str(file), "tables")
         for figure in findings.figures:
             self._client.log_artifact(run_id, str(figure), "figures")

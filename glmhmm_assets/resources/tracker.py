@@ -22,6 +22,7 @@ from glmhmm_assets.faults import explain
 from glmhmm_assets.resources.model_store import ModelStore
 from glmhmm_assets.resources.origin import Origin
 from glmhmm_assets.study import dagster_home
+from glmhmm_assets.surroundings import ask_no_proxy_here
 from glmhmm_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class MlflowTracker(dg.ConfigurableResource):
         dagster.Failure
             If the store cannot be reached or used, within 15 seconds.
         """
+        ask_no_proxy_here()
         if self.has_server:
             self._probe()
         with self._explained():
@@ -114,8 +116,12 @@ class MlflowTracker(dg.ConfigurableResource):
     @property
     def database(self) -> Path | None:
         """File of an SQLite store, None for another one."""
-        scheme, _, path = self.store_uri.partition(":///")
-        return Path(path).absolute() if scheme == "sqlite" and path else None
+        if not self.store_uri.startswith("sqlite:"):
+            return None
+        from sqlalchemy.engine import make_url
+
+        path = make_url(self.store_uri).database
+        return Path(path).absolute() if path and not path.startswith((":", "file:")) else None
 
     @contextlib.contextmanager
     def open(self, experiment: str, stage: str = "fit_tracking") -> Iterator[ModelStore]:

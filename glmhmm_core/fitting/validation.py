@@ -6,13 +6,14 @@ import numpy as np
 
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.devices import check_devices
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.settings import FitSettings
 from glmhmm_core.fitting.specification import Specification
 
 
 def check_settings(settings: FitSettings, *, warm: bool = False) -> None:
-    """Refuse settings that make no sense, whatever the data.
+    """Refuse settings that make no sense, whatever the data, and devices that are not there.
 
     Parameters
     ----------
@@ -23,6 +24,7 @@ def check_settings(settings: FitSettings, *, warm: bool = False) -> None:
     ------
     InputError
     """
+    check_devices()
     rules = [
         ("n_restarts", settings.n_restarts >= (0 if warm else 1), "at least 1"),
         ("max_iters", settings.max_iters >= 1, "at least 1"),
