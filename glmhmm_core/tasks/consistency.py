@@ -11,7 +11,7 @@ from glmhmm_core.tasks.task import (
     SessionBlocks,
     Task,
 )
-from glmhmm_core.trials.schema import CLEANING_SCHEMA, TRIAL_SCHEMA
+from glmhmm_core.trials.schema import CLEANING_SCHEMA, ORDER_SCHEMA, TRIAL_SCHEMA
 
 
 def check_consistency(task: Task, where: str) -> None:
@@ -44,8 +44,9 @@ def _names(task: Task) -> Iterator[tuple[str, str]]:
     own = [s.name for s in task.stimuli] + [e.name for e in task.extras]
     for name in sorted({n for n in own if own.count(n) > 1}):
         yield f"two columns are called {name!r}", "Give each stimulus, extra and label its name."
+    taken = {*TRIAL_SCHEMA, *ORDER_SCHEMA, *CLEANING_SCHEMA, *task.native_columns.values()}
     for name in own:
-        if name in TRIAL_SCHEMA or name in CLEANING_SCHEMA:
+        if name in taken:
             yield (
                 f"a column cannot be called {name!r}, every trial table has that one",
                 f"Give it another name, such as 'own_{name}'.",
@@ -105,6 +106,7 @@ def _regressor(task: Task, regressor: Regressor) -> Iterator[tuple[str, str]]:
 
 def _rules(task: Task) -> Iterator[tuple[str, str]]:
     columns = {*TRIAL_SCHEMA, *(s.name for s in task.stimuli), *(e.name for e in task.extras)}
+    columns |= set(task.native_columns.values())
     texts = {"subject", "session", *(e.name for e in task.extras if e.is_text)}
     for rule in task.rules:
         if isinstance(rule, SessionBlocks | KeepBlocks) and task.block_column is None:

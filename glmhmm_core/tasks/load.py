@@ -136,6 +136,10 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         transition_regressors=tuple(
             _to_regressor(table, main_stimulus, PRIOR_SCALE) for table in file.transition_regressors
         ),
+        trial_columns=columns.trial or (),
+        date_column=columns.date.column if columns.date else None,
+        date_format=columns.date.format if columns.date else None,
+        session_order_column=columns.session_order,
         source=str(path),
     )
 

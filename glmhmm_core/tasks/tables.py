@@ -4,6 +4,7 @@ What a task means once read is ``tasks/task.py``; how the two meet is ``tasks/lo
 """
 
 import math
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -16,6 +17,9 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Numbers = Annotated[tuple[Number, ...], Field(min_length=1, strict=False)]
 Texts = Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]
+OneOrMore = Annotated[
+    Texts, BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+]
 Codes = Annotated[
     tuple[str | float, ...],
     BeforeValidator(lambda value: _codes(value)),
@@ -63,13 +67,30 @@ class ResponseTimeSource(TomlTable):
         return self
 
 
+class DateSource(TomlTable):
+    """Where the date of a session is from: a column, and its format where that is not plain."""
+
+    column: Text
+    format: Text | None = None
+
+    @model_validator(mode="after")
+    def _usable(self) -> "DateSource":
+        if self.format is not None:
+            try:
+                datetime.strptime(datetime(2024, 3, 25).strftime(self.format), self.format)
+            except ValueError as error:
+                raise ValueError(f"{error}; write it as in format = '%d/%m/%Y'") from error
+        return self
+
+
 class ColumnsTable(TomlTable):
     """``[columns]``: the name that each quantity has in the files."""
 
     subject: Text = "subject"
-    session: Annotated[
-        Texts, BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
-    ] = ("session",)
+    session: OneOrMore = ("session",)
+    date: Annotated[DateSource | None, _in_a_table("column")] = None
+    session_order: Text | None = None
+    trial: OneOrMore | None = None
     choice: Text
     feedback: Annotated[FeedbackSource | None, _in_a_table("column")] = None
     response_time: Annotated[ResponseTimeSource | None, _in_a_table("column")] = None

@@ -264,6 +264,14 @@ class Task:
     regressors, transition_regressors
         Regressors of the choice in the order of the design's columns, and those that a study
         may let the transitions between states depend on.
+    trial_columns
+        Source columns whose values, the first's first, order the trials of a session: numbers or
+        times. Empty where the rows of the files stand in order.
+    date_column, date_format
+        Source column of the sessions' dates, and how they are written (as ``strptime`` has it)
+        where that is not found out. Sessions are ordered by it, then by the next.
+    session_order_column
+        Source column of a number that orders the sessions of a subject.
     source
         The file it came from, for messages.
     """
@@ -288,6 +296,10 @@ class Task:
     rules: tuple[Rule, ...]
     regressors: tuple[Regressor, ...]
     transition_regressors: tuple[Regressor, ...] = ()
+    trial_columns: tuple[str, ...] = ()
+    date_column: str | None = None
+    date_format: str | None = None
+    session_order_column: str | None = None
     source: str = field(default="", repr=False, compare=False)
 
     @property
@@ -307,7 +319,19 @@ class Task:
         names += [source for stimulus in self.stimuli for source in stimulus.sources]
         names += self.response_time.sources if self.response_time else ()
         names += [extra.source for extra in self.extras]
+        names += self.order_columns
         return tuple(dict.fromkeys(name for name in names if name is not None))
+
+    @property
+    def order_columns(self) -> tuple[str, ...]:
+        """Columns of the files that order trials and sessions."""
+        names = (*self.trial_columns, self.date_column, self.session_order_column)
+        return tuple(dict.fromkeys(name for name in names if name is not None))
+
+    @property
+    def native_columns(self) -> dict[str, str]:
+        """Columns of the trial table that hold the files' own trial numbers, by source column."""
+        return {source: f"native_{source}" for source in self.trial_columns}
 
     @property
     def needed_columns(self) -> tuple[str, ...]:
@@ -320,6 +344,7 @@ class Task:
         names += [self.feedback_column] if self.feedback_column and self.needs_feedback else []
         names += [self.block_column] if self.block_column and self.needs_block else []
         names += [extra.source for extra in self.extras if extra.name in used]
+        names += self.trial_columns
         return tuple(dict.fromkeys(names))
 
     @property

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
+from string import digits
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from upath import UPath
@@ -98,10 +99,15 @@ def _kept(entry: os.DirEntry[str] | UPath, wanted: re.Pattern[str]) -> bool:
     return not entry.name.startswith(".") and wanted.fullmatch(entry.name) is not None
 
 
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+def natural_key(name: str) -> tuple[tuple[int, int, str, str], ...]:
     """Sort key under which ``s2`` comes before ``s10``."""
-    parts = re.findall(r"\d+|\D+", name)
-    return tuple((0, int(p), p) if p.isdecimal() else (1, 0, p) for p in parts)
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return tuple(
+        (0, len(part.lstrip("0")), part.lstrip("0"), part)
+        if part[0] in digits
+        else (1, 0, part, "")
+        for part in parts
+    )
 
 
 def sha256(path: AnyPath) -> str:

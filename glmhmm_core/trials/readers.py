@@ -9,8 +9,9 @@ from upath import UPath
 
 from glmhmm_core.errors import InputError
 from glmhmm_core.tasks.task import Task
+from glmhmm_core.trials.assembly import in_order, one_of_each, session_dates
 from glmhmm_core.trials.report import ReportRow, report_frame
-from glmhmm_core.trials.sessions import RawSession, to_trials, trial_schema
+from glmhmm_core.trials.sessions import Canonical, RawSession, to_trials, trial_schema
 from glmhmm_core.trials.sources import SourceFormat, open_source, usable_subjects
 
 
@@ -22,10 +23,12 @@ def read_subject(
     Returns
     -------
     trials : DataFrame
-        ``TRIAL_SCHEMA`` and the task's stimulus and extra columns; sessions in chronological
-        order. Empty if no session could be used.
+        ``trial_schema``; trials and sessions in the order of the task's columns for it. Trials
+        without one stand as in the files, sessions by their ids (``s2`` before ``s10``). Empty if
+        no session could be used.
     report : DataFrame
-        ``REPORT_SCHEMA``: sessions that could not be used, and columns that were set to null.
+        ``REPORT_SCHEMA``: sessions that could not be used, columns that were set to null, and
+        what was moved.
 
     Raises
     ------
@@ -50,43 +53,21 @@ def read_subject(
             where=str(error.filename),
             remedy="Make it readable.",
         ) from error
-    tables = [pl.DataFrame(schema=trial_schema(task))]
+    kept, twins = one_of_each(sessions, task)
+    dates, undated = session_dates(kept, task)
+    rows += [*twins, *undated]
+    found: list[tuple[RawSession, Canonical]] = []
     notes: list[ReportRow] = []
-    for raw in _without_twins(sessions, rows):
-        table, noted = to_trials(raw, task)
-        tables += [] if table is None else [table]
+    for raw in () if undated else kept:
+        made, noted = to_trials(raw, task, dates)
+        found += [] if made is None else [(raw, made)]
         notes += noted
-    trials = pl.concat(tables)
-    rows += _summed_up(notes, trials["session"].n_unique())
-    if trials.is_empty():
+    tables, moved = in_order(found, task)
+    trials = pl.concat([pl.DataFrame(schema=trial_schema(task)), *tables])
+    rows += [*moved, *_summed_up(notes, trials["session"].n_unique())]
+    if trials.is_empty() and not undated:
         rows.append(ReportRow("subject", "no_sessions", "no session could be used", subject))
     return trials, report_frame(rows)
-
-
-def _without_twins(sessions: Sequence[RawSession], rows: list[ReportRow]) -> list[RawSession]:
-    """Leave out sessions that are there twice; of equal ones the first is kept."""
-    by_id: dict[str, list[RawSession]] = {}
-    for raw in sessions:
-        by_id.setdefault(raw.session, []).append(raw)
-    kept = []
-    for name, same in by_id.items():
-        first, *others = same
-        equal = all(_is_copy(first, other) for other in others)
-        if equal:
-            kept.append(first)
-        for raw in others if equal else same:
-            places = " and ".join(other.place for other in same if other is not raw)
-            what = f"a copy of {places}" if equal else f"another session of this id is in {places}"
-            remedy = "remove one" if equal else "keep one, or give each an id of its own"
-            reason = f"{raw.place}: not used, {what}: {remedy}"
-            rows.append(ReportRow("session", "duplicate_session", reason, raw.subject, name))
-    return kept
-
-
-def _is_copy(one: RawSession, other: RawSession) -> bool:
-    return one.columns.keys() == other.columns.keys() and all(
-        one.columns[name].equals(other.columns[name], null_equal=True) for name in one.columns
-    )
 
 
 def _summed_up(notes: Sequence[ReportRow], n_sessions: int) -> list[ReportRow]:

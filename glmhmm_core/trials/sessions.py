@@ -6,19 +6,23 @@ does not.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from glmhmm_core.tasks.task import Code, Direction, Stimulus, Task
+from glmhmm_core.trials.dates import FORMS
+from glmhmm_core.trials.order import OrderFault, order_rows
 from glmhmm_core.trials.report import ReportRow
 from glmhmm_core.trials.response_times import from_event_times
-from glmhmm_core.trials.schema import TRIAL_SCHEMA
+from glmhmm_core.trials.schema import ORDER_SCHEMA, TRIAL_SCHEMA
 from glmhmm_core.trials.values import Converted, to_classes, to_numbers, to_text
 
 #: Values of one column: one per trial, the same for all, or none known.
-Column = np.ndarray | pl.Series | str | None
+Column = np.ndarray | pl.Series | str | datetime | None
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,10 @@ class RawSession:
     rows
         Row of its file that each trial stands in, from 1 below the header; None for formats
         with one file per column.
+    files
+        Places of its files: one, or that of each row where it was put together from several.
+    runs
+        Runs of consecutive rows that it stands in.
     fault
         What makes the whole session unusable, or None.
     """
@@ -48,28 +56,52 @@ class RawSession:
     columns: Mapping[str, pl.Series]
     defects: Mapping[str, str]
     rows: Sequence[int] | None = None
+    files: Sequence[str] = ()
+    runs: int = 1
     fault: str | None = None
 
 
+class Canonical(NamedTuple):
+    """A session as rows of ``trial_schema``; ``is_as_read`` is whether they stood in order."""
+
+    trials: pl.DataFrame
+    is_as_read: bool
+
+
 def trial_schema(task: Task) -> dict[str, pl.DataType]:
-    """Columns of a task's trial table: the canonical ones, its stimuli, its extras."""
+    """Columns of a task's trial table: the canonical ones, order, stimuli, extras."""
+    named = {"session_date": task.date_column, "session_order": task.session_order_column}
+    order = {name: dtype for name, dtype in ORDER_SCHEMA.items() if named[name] is not None}
+    order |= dict.fromkeys(task.native_columns.values(), pl.Float64())
     stimuli = {stimulus.name: pl.Float64() for stimulus in task.stimuli}
     extras = {e.name: pl.String() if e.is_text else pl.Float64() for e in task.extras}
-    return {**TRIAL_SCHEMA, **stimuli, **extras}
+    return {**TRIAL_SCHEMA, **order, **stimuli, **extras}
 
 
-def to_trials(raw: RawSession, task: Task) -> tuple[pl.DataFrame | None, list[ReportRow]]:
+def to_trials(
+    raw: RawSession, task: Task, dates: Mapping[str, datetime | None]
+) -> tuple[Canonical | None, list[ReportRow]]:
     """Make a session canonical, or say why it cannot be used.
+
+    Parameters
+    ----------
+    raw
+        The session.
+    task
+        Its columns.
+    dates
+        What the texts in its date column mean, if the task names one; None for those that mean
+        nothing.
 
     Returns
     -------
-    trials : DataFrame of ``trial_schema``, or None
-        None if choice, stimulus, feedback or block make the session unusable.
+    trials : Canonical or None
+        None if choice, stimulus, feedback, block or order make the session unusable.
     report
         Rows of level session: why it was dropped, or which columns were set to null.
     """
     try:
-        return _Session(raw, task).convert()
+        return _Session(raw, task, dates).convert()
     except _Unusable as found:
         n_trials = max((len(column) for column in raw.columns.values()), default=None)
         reason = f"{found.reason} ({raw.place}): the session is left out"
@@ -86,17 +118,19 @@ class _Unusable(Exception):
 class _Session:
     """The conversion of one session: what was noticed so far, and the number of its trials."""
 
-    def __init__(self, raw: RawSession, task: Task) -> None:
-        self.raw, self.task = raw, task
+    def __init__(self, raw: RawSession, task: Task, dates: Mapping[str, datetime | None]) -> None:
+        self.raw, self.task, self.dates = raw, task, dates
         self.notes: list[ReportRow] = []
         self.absent: list[str] = []
-        self.n_trials = 0
+        self.n_trials = len(raw.columns.get(task.choice_column, ()))
+        self.order = np.arange(self.n_trials)
 
-    def convert(self) -> tuple[pl.DataFrame, list[ReportRow]]:
+    def convert(self) -> tuple[Canonical, list[ReportRow]]:
         """All columns of the table, essential ones first."""
+        if self.raw.fault is not None:
+            raise _Unusable("unreadable", self.raw.fault)
+        native = self._put_in_order() if self.n_trials else {}
         raw, task = self.raw, self.task
-        if raw.fault is not None:
-            raise _Unusable("unreadable", raw.fault)
         choice = self._choice()
         stimuli = {stimulus.name: self._stimulus(stimulus) for stimulus in task.stimuli}
         feedback = self._feedback(choice, stimuli)
@@ -106,32 +140,100 @@ class _Session:
             "subject": raw.subject,
             "session": raw.session,
             "trial": np.arange(self.n_trials),
+            "source_row": self.order + 1 if raw.rows is None else np.array(raw.rows)[self.order],
             "choice": choice,
             "feedback": feedback,
             "response_time": self._response_time(choice),
             "block": block,
+            "session_date": self._date(),
+            "session_order": self._session_order(),
+            **native,
             **stimuli,
             **extras,
         }
         if self.absent:
             self._note("missing_column", f"no column {', '.join(self.absent)}: left empty")
-        return self._table(columns), self.notes
+        is_as_read = bool(np.all(np.diff(self.order) > 0))
+        return Canonical(self._table(columns), is_as_read), self.notes
 
     def _table(self, columns: Mapping[str, Column]) -> pl.DataFrame:
         """Put the columns in the types of the schema, NaN as null."""
         exprs = []
         for name, dtype in trial_schema(self.task).items():
             column = columns[name]
-            value = pl.lit(column if isinstance(column, str | None) else pl.Series(column))
-            if isinstance(column, np.ndarray) and column.dtype.kind == "f":
-                value = value.fill_nan(None)
+            if isinstance(column, str | datetime | None):
+                value = pl.lit(column)
+            else:
+                value = pl.lit(pl.Series(column, nan_to_null=isinstance(column, np.ndarray)))
             exprs.append(value.cast(dtype).alias(name))
         return pl.select(*exprs)
 
+    # -- when trials and sessions were ----------------------------------------------------------
+
+    def _put_in_order(self) -> dict[str, np.ndarray]:
+        """Sort the columns by those that order the trials; give the values of these."""
+        sources = self.task.native_columns
+        if not sources:
+            return {}
+        keys = [self._essential(source, "the order of the trials") for source in sources]
+        try:
+            self.order, values = order_rows(keys)
+        except OrderFault as fault:
+            raise _Unusable("trial_order", self._order_fault(fault, keys)) from None
+        rows = self.order.tolist()
+        columns = {
+            name: column[rows] if len(column) == self.n_trials else column
+            for name, column in self.raw.columns.items()
+        }
+        self.raw = replace(self.raw, columns=columns)
+        return dict(zip(sources.values(), values, strict=True))
+
+    def _order_fault(self, fault: OrderFault, keys: Sequence[pl.Series]) -> str:
+        sources = list(self.task.native_columns)
+        if fault.other is not None:
+            said = " and ".join(
+                f"{source!r} is {key[fault.row]}" for source, key in zip(sources, keys, strict=True)
+            )
+            return (
+                f"{said} at {self._at(fault.row)} and at {self._at(fault.other)}, so that their "
+                "order is open; give each trial of a session its own number, or name the columns "
+                "that order them together, as in columns.trial = ['block', 'trial']"
+            )
+        assert fault.key is not None  # else two rows say the same
+        source, value = sources[fault.key], keys[fault.key][fault.row]
+        if value is None or not to_text(pl.Series([value]))[0]:
+            return f"{source!r} is empty at {self._at(fault.row)}; fill it in, it orders the trials"
+        return self._bad_value(source, value, fault.row, TRIAL)
+
+    def _date(self) -> datetime | None:
+        """Earliest date in the session's rows; None in a format that has no such column."""
+        source = self.task.date_column
+        if source is None or source not in self.raw.columns:
+            return None
+        texts = to_text(self.raw.columns[source])
+        found = [(self.dates.get(text), text) for text in texts.unique().drop_nulls().to_list()]
+        if not found:
+            raise _Unusable("session_date", f"{source!r} is empty; fill it in, it orders sessions")
+        for date, text in found:
+            if date is None:
+                row = int(self.order[(texts == text).arg_max() or 0])
+                raise _Unusable("session_date", self._bad_value(source, text, row, DATE))
+        return min(date for date, _ in found if date is not None)
+
+    def _session_order(self) -> np.ndarray | None:
+        """Lowest of the session's own numbers; None in a format that has no such column."""
+        source = self.task.session_order_column
+        if source is None or source not in self.raw.columns:
+            return None
+        numbers = self._numbers(source, "the order of the sessions")
+        if np.isnan(numbers).all():
+            raise _Unusable("session_order", f"{source!r} is empty; fill it in, it orders sessions")
+        return np.full(self.n_trials, np.nanmin(numbers))
+
+    # -- what was done --------------------------------------------------------------------------
+
     def _choice(self) -> np.ndarray:
         task, source = self.task, self.task.choice_column
-        if source in self.raw.columns:
-            self.n_trials = len(self.raw.columns[source])
         column = self._essential(source, "choices")
         if not self.n_trials:
             raise _Unusable("empty_session", "it has no trials")
@@ -265,15 +367,20 @@ class _Session:
     ) -> np.ndarray:
         """Give up the session if a value of the column could not be converted."""
         if converted.first_bad is not None:
-            raise _Unusable(rule, self._bad_value(source, column, converted.first_bad, remedy))
+            row = converted.first_bad
+            said = self._bad_value(source, column[row], int(self.order[row]), remedy)
+            raise _Unusable(rule, said)
         return converted.values
 
-    def _bad_value(self, source: str, column: pl.Series, row: int, remedy: str) -> str:
-        at = f"trial {row}"
-        if self.raw.rows is not None:
-            at = f"row {self.raw.rows[row]}"
-        value = column[row]
-        return f"{source!r} is {value!r} at {at}; {remedy}"
+    def _bad_value(self, source: str, value: object, row: int, remedy: str) -> str:
+        return f"{source!r} is {value!r} at {self._at(row)}; {remedy}"
+
+    def _at(self, row: int) -> str:
+        """Say where a row stands that is counted as it was read."""
+        raw = self.raw
+        if raw.rows is None:
+            return f"trial {row}"
+        return f"row {raw.rows[row]}" + (f" of {raw.files[row]}" if len(raw.files) > 1 else "")
 
     def _optional(self, source: str, note: bool = True) -> pl.Series | None:
         """Take a column that may be null for a session, with a note that says why."""
@@ -296,7 +403,8 @@ class _Session:
         converted = to_numbers(column)
         if converted.first_bad is None:
             return converted.values
-        problem = self._bad_value(source, column, converted.first_bad, NUMBER)
+        row = converted.first_bad
+        problem = self._bad_value(source, column[row], int(self.order[row]), NUMBER)
         self._note("not_numeric", f"{problem}; the column is left empty for this session")
         return None
 
@@ -316,6 +424,9 @@ class _Session:
 
 #: What to do about a value that cannot be.
 NUMBER = "write a number, or nothing"
+TRIAL = "write a number or a time there, it orders the trials"
+DATE_FORMAT = "give their format, as in columns.date = { column = 'date', format = '%d/%m/%Y' }"
+DATE = f"write it as one of {FORMS}; or {DATE_FORMAT}"
 CHOICES = "the task knows no such code: correct it, or add it to [choices]"
 DIRECTION = (
     "the task knows no such direction: give its codes in [[stimuli]], "

@@ -36,8 +36,9 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
 }
 
 #: Columns added to a file's own: its row below the header, from 1; the number of fields in that
-#: row, where it is not the header's; subject and session.
+#: row, where it is not the header's; subject and session; the run of rows of its session.
 _ROW, _FIELDS, _SUBJECT, _SESSION = "\0row", "\0fields", "\0subject", "\0session"
+_RUN = "\0run"
 
 
 class _Index(NamedTuple):
@@ -99,7 +100,7 @@ class TableSource:
         return total.hexdigest()
 
     def read(self, subject: str) -> tuple[list[RawSession], list[ReportRow]]:
-        """Read all sessions in order of appearance; one split in two comes as two."""
+        """Read all sessions in order of appearance; one that is there twice comes twice."""
         return [
             session for file in self.files(subject) for session in self._sessions(file, subject)
         ], []
@@ -107,21 +108,27 @@ class TableSource:
     def _sessions(self, file: Stamped, subject: str) -> Iterator[RawSession]:
         table = _read_lately(file, self.task, self.format)
         rows = table.filter((pl.col(_SUBJECT) == subject) & pl.col(_SESSION).is_not_null())
-        run = rows[_SESSION].rle_id().alias("\0run")
-        for part in rows.with_columns(run).partition_by("\0run", maintain_order=True):
-            numbers = part[_ROW].to_list()
-            broken = part.filter(pl.col(_FIELDS).is_not_null())
-            which = f"rows {numbers[0]} to {numbers[-1]}"
-            place = f"{which if len(numbers) > 1 else f'row {numbers[0]}'} of {self._place(file)}"
-            yield RawSession(
-                subject,
-                part[_SESSION][0],
-                place,
-                {name: part[name] for name in self.task.source_columns if name in part.columns},
-                {},
-                rows=numbers,
-                fault=_fields_fault(broken.row(0, named=True)) if len(broken) else None,
-            )
+        rows = rows.with_columns(rows[_SESSION].rle_id().alias(_RUN))
+        for session in rows.partition_by(_SESSION, maintain_order=True):
+            runs = session[_RUN].n_unique()
+            for part in _copies(session, runs) or [session]:
+                yield self._session(file, part, 1 if part is not session else runs)
+
+    def _session(self, file: Stamped, part: pl.DataFrame, runs: int) -> RawSession:
+        numbers = part[_ROW].to_list()
+        broken = part.filter(pl.col(_FIELDS).is_not_null())
+        which = f"rows {numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"row {numbers[0]}"
+        return RawSession(
+            part[_SUBJECT][0],
+            part[_SESSION][0],
+            f"{which} of {self._place(file)}",
+            {name: part[name] for name in self.task.source_columns if name in part.columns},
+            {},
+            rows=numbers,
+            files=(self._place(file),),
+            runs=runs,
+            fault=_fields_fault(broken.row(0, named=True)) if len(broken) else None,
+        )
 
     def _place(self, file: Stamped) -> str:
         below = str(file.path).removeprefix(str(self.root)).strip("/\\").replace("\\", "/")
@@ -140,6 +147,20 @@ def _below(folder: AnyPath, suffixes: tuple[str, ...], closed: list[OSError]) ->
             yield from _below(entry.path, suffixes, closed)
         elif entry.name.lower().endswith(suffixes):
             yield entry.file
+
+
+def _copies(session: pl.DataFrame, runs: int) -> list[pl.DataFrame]:
+    """Give the runs of a session's rows if all say the same: it was written several times.
+
+    Rows of one value throughout say nothing: they may be perfect trials in between others.
+    """
+    length = len(session) // runs
+    parts = [session[i * length : (i + 1) * length] for i in range(runs)]
+    if runs == 1 or any(part[_RUN].n_unique() > 1 for part in parts):
+        return []
+    first, *others = [part.drop(_ROW, _RUN) for part in parts]
+    told = first.n_unique() > 1 and all(first.equals(other) for other in others)
+    return parts if told and len(session) == length * runs else []
 
 
 def _fields_fault(row: dict[str, int]) -> str:
@@ -199,7 +220,7 @@ def _read(file: Stamped, task: Task, file_format: TableFormat) -> pl.DataFrame:
         what = (str(error) or type(error).__name__).splitlines()[0]
         raise Unreadable(f"it is no {file_format} table ({what}): write it again") from error
     keys = (task.subject_column, *task.session_columns)
-    _require(table, (*keys, *task.needed_columns))
+    _require(table, (*keys, *task.needed_columns, *task.order_columns))
     wanted = dict.fromkeys(name for name in task.source_columns if name in table.columns)
     session = pl.concat_str([_text(name) for name in task.session_columns], separator="_")
     table = table.with_row_index(_ROW, offset=1)
