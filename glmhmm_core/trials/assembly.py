@@ -161,7 +161,7 @@ def _told_of_rows(found: Sequence[tuple[RawSession, Canonical]], task: Task) -> 
             "columns.trial what orders them, and if they are several sessions, give each an id of "
             "its own"
         )
-        rows.append(ReportRow("subject", "interleaved", reason, apart[0].subject))
+        rows.append(ReportRow("subject", "interleaved", reason, apart[0].subject, warning=True))
     return rows
 
 
