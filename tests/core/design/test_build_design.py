@@ -32,6 +32,7 @@ def random_trials(seed=0, lengths=(9, 1, 12, 5)):
         "subject": ["ann"] * n,
         "session": np.repeat([f"s{i}" for i in range(len(lengths))], lengths),
         "trial": np.concatenate([np.arange(length) for length in lengths]),
+        "source_row": np.arange(n) + 1,
         "choice": rng.choice([0, 1, None], n, p=[0.4, 0.4, 0.2]).tolist(),
         "feedback": rng.choice([-1, 1, None], n, p=[0.45, 0.45, 0.1]).tolist(),
         "response_time": rng.choice([0.5, 2.0], n, p=[0.8, 0.2]),
