@@ -1,18 +1,25 @@
-"""What happens by itself: new files fit their subjects, and every night goes over all.
+"""What happens by itself: new files fit their subjects, and every night goes over who is behind.
 
-A study has one sensor that watches its files and one schedule; what the sensor decides is in
-``watching.py``, and telling people of failures in ``notification.py``.
+What the sensor of the files decides is in ``watching.py``, who is behind in ``up_to_date.py``, and
+telling people of failures in ``notification.py``.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from glmhmm_assets.defs.population import is_due
 from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags
+from glmhmm_assets.resources.session_files import scan_sessions
 from glmhmm_assets.study import Study, load_study
+from glmhmm_assets.up_to_date import Record
 from glmhmm_assets.watching import look
+from glmhmm_core.errors import InputError
+
+if TYPE_CHECKING:
+    from glmhmm_core.trials.scan import Scan
 
 #: Seconds between two looks at the session files.
 LOOK_EVERY = 30
@@ -55,35 +62,69 @@ def build_session_sensor(
 
 
 def build_nightly_schedule(
-    study: Study, target: Sequence[dg.AssetsDefinition]
+    study: Study, per_subject: Sequence[dg.AssetsDefinition]
 ) -> dg.ScheduleDefinition:
-    """Build the schedule that goes over all subjects: what is there already costs little."""
-    return _over_everyone(
+    """Build the schedule that goes over the subjects of whom anything is out of date."""
+    return _schedule(
         study,
-        target,
+        per_subject,
         "nightly",
         study.schedule.refit,
-        "Goes over all subjects; only what is missing or out of date is fitted.",
+        "Goes over the subjects of whom anything is missing or out of date, if there are any.",
+        lambda current, instance: nightly_run(Record(current, instance, per_subject)),
     )
+
+
+def nightly_run(record: Record) -> dg.RunRequest | dg.SkipReason:
+    """Ask for a run over those who are behind; the smallest range with all of them in it."""
+    outdated = record.outdated(_found(record.study))
+    return _run(record, outdated) if outdated else dg.SkipReason("everything is up to date")
 
 
 def build_population_schedule(
-    study: Study, target: Sequence[dg.AssetsDefinition]
+    study: Study,
+    population: Sequence[dg.AssetsDefinition],
+    per_subject: Sequence[dg.AssetsDefinition],
 ) -> dg.ScheduleDefinition:
     """Build the schedule that fits the population anew, and all subjects from it."""
-    return _over_everyone(
+    return _schedule(
         study,
-        target,
+        [*population, *per_subject],
         "population",
         study.schedule.population,
-        "Fits the population anew with all sessions by now, and all subjects from it.",
+        "Fits the population anew with all sessions by now, and all subjects from it, if anything "
+        "is new.",
+        lambda current, instance: population_run(
+            Record(current, instance, per_subject), population
+        ),
     )
 
 
-def _over_everyone(
-    study: Study, target: Sequence[dg.AssetsDefinition], name: str, cron: str, description: str
+def population_run(
+    record: Record, population: Sequence[dg.AssetsDefinition]
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask for a run over everyone if anything is new since the population was fitted."""
+    known = known_subjects(record.study, record.instance)
+    due = is_due(record.study, record.instance, len(known))
+    if due or record.has_news_for(population) or record.outdated(_found(record.study)):
+        return _run(record, known)
+    return dg.SkipReason("nothing is new since the population was fitted")
+
+
+def _run(record: Record, subjects: Sequence[str]) -> dg.RunRequest:
+    known = known_subjects(record.study, record.instance)
+    return dg.RunRequest(tags={**range_tags(known, subjects), STUDY_TAG: record.study.name})
+
+
+def _schedule(
+    study: Study,
+    target: Sequence[dg.AssetsDefinition],
+    name: str,
+    cron: str,
+    description: str,
+    ask: Callable[[Study, dg.DagsterInstance], dg.RunRequest | dg.SkipReason],
 ) -> dg.ScheduleDefinition:
-    """Build a schedule that asks for one run over all subjects."""
+    """Build a schedule that asks for a run; the study file is read again at every tick."""
 
     @dg.schedule(
         name=f"{study.name}_{name}",
@@ -93,13 +134,21 @@ def _over_everyone(
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=description,
     )
-    def over_everyone(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        known = known_subjects(study, context.instance)
-        if not known:
+    def over_subjects(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        current = load_study(study.file, study.home)
+        if not known_subjects(current, context.instance):
             return dg.SkipReason("no subjects yet")
-        return dg.RunRequest(tags={**range_tags(known, known), STUDY_TAG: study.name})
+        return ask(current, context.instance)
 
-    return over_everyone
+    return over_subjects
+
+
+def _found(study: Study) -> "Scan | None":
+    """Scan the session files; None if they cannot be read, which the run then tells of."""
+    try:
+        return scan_sessions(study)
+    except InputError:
+        return None
 
 
 def build_cohort_sensor(

@@ -104,7 +104,7 @@ def study_definitions(study: Study) -> dg.Definitions:
             ],
             schedules=[
                 build_nightly_schedule(study, per_subject),
-                build_population_schedule(study, [*population, *per_subject]),
+                build_population_schedule(study, population, per_subject),
             ],
         )
 

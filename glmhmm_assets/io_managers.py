@@ -5,6 +5,7 @@ partition or for a range of them; an unpartitioned asset hands over its value al
 Parquet for tables and npz without pickles for arrays.
 """
 
+import filecmp
 import uuid
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -37,7 +38,10 @@ class SubjectFiles(dg.UPathIOManager):
         """Read what ``write`` wrote."""
 
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
-        """Write beside the place and move into it: a killed run leaves the old file or the new."""
+        """Write beside the place and move into it: a killed run leaves the old file or the new.
+
+        A file that would be the same stays, with its time.
+        """
         del context
         if isinstance(obj, KeepStored):
             if path.exists():
@@ -48,7 +52,8 @@ class SubjectFiles(dg.UPathIOManager):
         beside = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
         try:
             self.write(obj, beside)
-            beside.replace(target)
+            if not (target.is_file() and filecmp.cmp(beside, target, shallow=False)):
+                beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)
 

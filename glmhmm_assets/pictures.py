@@ -1,30 +1,55 @@
-"""Where pictures are kept, and when one is drawn anew.
+"""Where pictures are kept, when one is drawn anew, and how a page of Dagster shows it.
 
-A full picture lies at ``figures/<who>/<name>.png`` of a study's storage, the small one for its
-page below ``thumbnails``. The small one's name holds a digest of what it shows: while that is the
-same nothing is drawn, since a cohort's pictures take minutes.
+A picture lies at ``figures/<who>/<name>.png`` of a study's storage. The file itself says what it
+was drawn from: while that is the same nothing is drawn, since pictures take longer than anything
+else in a run that fits nothing. Events hold an address of the picture and not the picture, of which
+Dagster would keep a copy for every run, twice.
 """
 
-import base64
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
 
 from glmhmm_assets.per_subject import code_version
+from glmhmm_assets.study import Study
 
 #: Rooms whose code is run while a picture is drawn.
 ROOMS = ("plots", "tables")
+#: Beginning of the addresses under which the pages serve pictures, without host and port.
+ADDRESS = "/pictures"
+#: Folder of a study's storage, and of its cohort's, that holds them.
+FOLDER = "figures"
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The pictures below a study's storage folder."""
+    """Pictures below a folder of the home's storage.
 
-    storage: Path
+    Attributes
+    ----------
+    home
+        Dagster's home.
+    place
+        Folders below its ``storage`` that lead to the pictures.
+    """
+
+    home: Path
+    place: tuple[str, ...]
+
+    @classmethod
+    def of_subjects(cls, study: Study) -> "Gallery":
+        """Give the pictures of a study's subjects."""
+        return cls(study.home, (study.name,))
+
+    @classmethod
+    def of_cohort(cls, study: Study) -> "Gallery":
+        """Give the pictures of all subjects together."""
+        return cls(study.home, (study.name, "cohort"))
 
     def draw(
         self, who: str, name: str, function: Callable[..., Any], arguments: tuple[Any, ...]
@@ -34,40 +59,34 @@ class Gallery:
         Parameters
         ----------
         who, name
-            Subject (or ``cohort``), and name of the picture.
+            Subject (or study), and name of the picture.
         function, arguments
             Figure function of the core, and what it gets: tables and plain values.
         """
-        full = self.storage / "figures" / who / f"{name}.png"
-        small = self._thumbnails(who) / f"{name}.{_digest(function, arguments)}.png"
-        if not (full.exists() and small.exists()):
-            self._make(full, small, function(*arguments), who, name)
-        encoded = base64.b64encode(small.read_bytes()).decode()
+        from glmhmm_core.plots.export import save_png, source_of
+
+        file = self.file(who, name)
+        source = _digest(function, arguments)
+        if source_of(file) != source:
+            save_png(function(*arguments), file, source=source)
+        address = "/".join([ADDRESS, *map(_quoted, (*self.place, FOLDER, who)), f"{name}.png"])
         return {
-            "picture": dg.MetadataValue.md(f"![{name}](data:image/png;base64,{encoded})"),
-            "file": dg.MetadataValue.path(str(full)),
+            "picture": dg.MetadataValue.md(f"![{name}]({address})\n\n[Full size]({address})"),
+            "file": dg.MetadataValue.path(str(file)),
         }
+
+    def file(self, who: str, name: str) -> Path:
+        """Where a picture is."""
+        return self.home.joinpath("storage", *self.place, FOLDER, who, f"{name}.png")
 
     def remove(self, who: str, name: str) -> None:
         """Remove a picture that shows nothing true any more."""
-        (self.storage / "figures" / who / f"{name}.png").unlink(missing_ok=True)
-        for old in self._thumbnails(who).glob(f"{name}.*.png"):
-            old.unlink(missing_ok=True)
+        self.file(who, name).unlink(missing_ok=True)
 
-    def _make(self, full: Path, small: Path, figure: Any, who: str, name: str) -> None:
-        from glmhmm_core.plots.export import save_png, thumbnail
 
-        picture = thumbnail(figure)
-        self.remove(who, name)
-        save_png(figure, full)
-        # Last and whole, since it stands for both.
-        small.parent.mkdir(parents=True, exist_ok=True)
-        beside = small.with_suffix(".part")
-        beside.write_bytes(picture)
-        beside.replace(small)
-
-    def _thumbnails(self, who: str) -> Path:
-        return self.storage / "thumbnails" / who
+def _quoted(name: str) -> str:
+    """A name as part of an address in Markdown, which ends at a space or a bracket."""
+    return quote(name, safe="")
 
 
 def _digest(function: Callable[..., Any], arguments: tuple[Any, ...]) -> str:

@@ -22,20 +22,27 @@ ROOMS = ("comparison", "engine", "fitting", "plots", "states", "tables", "tasks"
 PICTURES = ("weights", "occupancy", "psychometrics", "heldout_bits", "transitions")
 
 
-def when_parents_change() -> dg.AutomationCondition:
-    """When an unpartitioned asset over all subjects is made anew.
+def when_parents_change(study: Study) -> dg.AutomationCondition:
+    """When an unpartitioned asset over all subjects is made anew: once, after the subjects' run.
 
     Dagster's ``eager`` alone would stay silent as long as any subject has no fits, for instance
-    one whose first run failed; the cohort is then the others.
+    one whose first run failed; the cohort is then the others. What the asset needs of the cohort's
+    own stage has to be there. A run over subjects ends with ``fit_tracking``: before that some of
+    its tables are new and others are old or missing.
     """
     missing = dg.AutomationCondition.any_deps_missing()
-    return dg.AutomationCondition.eager().without(~missing)
+    own_stage = dg.AssetSelection.groups(f"{study.name}_cohort")
+    at_work = dg.AutomationCondition.asset_matches(
+        dg.AssetKey([study.name, "fit_tracking"]), dg.AutomationCondition.in_progress()
+    )
+    eager = dg.AutomationCondition.eager().without(~missing)
+    return eager & ~missing.allow(own_stage) & ~at_work
 
 
 def build_cohort(study: Study) -> list[dg.AssetsDefinition]:
     """Build the assets over all subjects of a study."""
     common: dict[str, Any] = {
-        "automation_condition": when_parents_change(),
+        "automation_condition": when_parents_change(study),
         "code_version": code_version(*ROOMS),
     }
 
@@ -81,7 +88,7 @@ def build_cohort(study: Study) -> list[dg.AssetsDefinition]:
         picture, as are those whose states have no name or an ambiguous one.
         """
         fitted, left_out = _sort(study, subject_fits)
-        gallery = Gallery(study.storage / "cohort")
+        gallery = Gallery.of_cohort(study)
         pictures = _pictures(study, fitted, left_out, cleaned_sessions)
         for name, function, arguments in pictures:
             shown = gallery.draw(study.name, name, function, arguments)

@@ -193,7 +193,7 @@ def build_cohort_comparison(study: Study) -> dg.AssetsDefinition:
 
     @study_asset(
         study,
-        automation_condition=when_parents_change(),
+        automation_condition=when_parents_change(study),
         code_version=code_version(*DRAWN),
         kinds={"polars", "matplotlib"},
         io_manager_key="tables",
@@ -219,7 +219,7 @@ def build_cohort_comparison(study: Study) -> dg.AssetsDefinition:
         if not tables:
             return no_cohort(context, "no subject has been compared")
         everyone = pl.concat(tables)
-        shown = Gallery(study.storage / "cohort").draw(
+        shown = Gallery.of_cohort(study).draw(
             study.name, "comparison", cohort_comparison_figure, (everyone, study.title)
         )
         conclusion = conclude_cohort(everyone)
@@ -242,7 +242,7 @@ def build_state_choice(study: Study) -> dg.AssetsDefinition:
 
     @study_asset(
         study,
-        automation_condition=when_parents_change(),
+        automation_condition=when_parents_change(study),
         code_version=code_version("comparison"),
         kinds={"polars", "parquet"},
         io_manager_key="tables",

@@ -266,7 +266,7 @@ def build_driven_cohort(study: Study) -> list[dg.AssetsDefinition]:
 
     @study_asset(
         study,
-        automation_condition=when_parents_change(),
+        automation_condition=when_parents_change(study),
         code_version=code_version("plots", *TABLES),
         kinds={"matplotlib"},
         ins={name: of_everyone(study, name) for name in ("transition_weight_table", NAME)},
@@ -288,7 +288,7 @@ def build_driven_cohort(study: Study) -> list[dg.AssetsDefinition]:
         only = set(study.subjects.include) or set(transition_fits)
         fits = {s: one for s, one in transition_fits.items() if s in only}
         fitted = [one for one in fits.values() if isinstance(one, SubjectFits)]
-        gallery = Gallery(study.storage / "cohort")
+        gallery = Gallery.of_cohort(study)
         # The number of states that most subjects have, of those up to the study's.
         shown = [shown_fit(study, one).num_states for one in fitted]
         k = max(set(shown), key=shown.count, default=0)

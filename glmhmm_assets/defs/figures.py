@@ -1,5 +1,6 @@
 """Pictures of one subject's fits: files in full size, and small ones on the asset's page."""
 
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -123,8 +124,10 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
                     remedy="Declare one under [[stimuli]] if there is one.",
                 )
             cleaned = cleaned_sessions[fits.subject]
-            table = psychometric_table(fits, cleaned, stimulus.name, roles_of(task))
-            return (table, _shown(study, fits), stimulus.label), psychometric_by_state
+            shown = shown_fit(study, fits)
+            alone = replace(fits, fits=(shown,))
+            table = psychometric_table(alone, cleaned, stimulus.name, roles_of(task))
+            return (table, shown.num_states, stimulus.label), psychometric_by_state
 
         draw(context, study, subject_fits, plan)
 
@@ -161,7 +164,7 @@ def draw(context: dg.AssetExecutionContext, study: Study, fits: dict, plan: Any)
     from glmhmm_core.fitting.result import Excluded
 
     name = context.asset_key.path[-1]
-    gallery = Gallery(study.storage)
+    gallery = Gallery.of_subjects(study)
 
     def draw_one(subject: str) -> None:
         arguments, function = plan(fits[subject])

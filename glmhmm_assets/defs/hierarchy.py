@@ -233,7 +233,7 @@ def build_shrinkage(study: Study) -> list[dg.AssetsDefinition]:
 
     @study_asset(
         study,
-        automation_condition=when_parents_change(),
+        automation_condition=when_parents_change(study),
         code_version=code_version(*ROOMS, "comparison", "plots", "states", "tables", "tasks"),
         kinds={"polars", "parquet"},
         io_manager_key="tables",
@@ -281,7 +281,7 @@ def _shrinkage(
         "left_out": len(shrunken) - len(fitted),
         "dagster/row_count": table.height,
     }
-    gallery = Gallery(study.storage / "cohort")
+    gallery = Gallery.of_cohort(study)
     others = sorted(set(shrunken) - {one.subject for one in fitted})
     for (k,), rows in table.group_by("num_states"):
         gains = rows.unique("subject")["heldout_gain"].drop_nulls().to_numpy()

@@ -89,7 +89,7 @@ def build_session_fits(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.tables.session_kinds import session_table
 
         use_compilation_cache(study)
-        gallery = Gallery(study.storage)
+        gallery = Gallery.of_subjects(study)
 
         def every(subject: str) -> dict[str, Any]:
             from glmhmm_core.plots.session_kinds import session_kinds

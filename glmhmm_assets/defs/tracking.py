@@ -24,6 +24,7 @@ from glmhmm_assets.per_subject import code_version, study_asset, subject_asset
 from glmhmm_assets.resources.tracker import MlflowTracker
 from glmhmm_assets.standing import held_fits, status_of
 from glmhmm_assets.study import Study
+from glmhmm_assets.up_to_date import marks
 
 if TYPE_CHECKING:
     from glmhmm_assets.resources.logged_model import LoggedModel
@@ -79,8 +80,8 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
         """
         from glmhmm_core.fitting.result import Excluded, SubjectFits
 
-        # By these the sensor knows, without a memory of its own, who is done.
-        done = {"settings": study.settings_digest()}
+        # By these the automation knows, without a memory of its own, who is done.
+        done = marks(study)
         origin = tracker.origin(study.name, study.task, context.run.run_id)
         with tracker.open(study.name) as store:
             for subject, fits in subject_fits.items():
@@ -219,7 +220,7 @@ def build_cohort_tracking(study: Study) -> dg.AssetsDefinition:
 
     @study_asset(
         study,
-        automation_condition=when_parents_change(),
+        automation_condition=when_parents_change(study),
         code_version=code_version("comparison"),
         kinds={"mlflow"},
         deps=[[study.name, "cohort_figures"]],

@@ -172,7 +172,7 @@ def build_cohort_checks(study: Study) -> list[dg.AssetsDefinition]:
 
     @study_asset(
         study,
-        automation_condition=when_parents_change(),
+        automation_condition=when_parents_change(study),
         code_version=code_version(*ROOMS),
         kinds={"polars", "parquet", "matplotlib"},
         io_manager_key="tables",
@@ -210,7 +210,7 @@ def build_cohort_checks(study: Study) -> list[dg.AssetsDefinition]:
             return Excluded("cohort", reason)
         summary = cohort_checks(checks)
         arguments = (pl.concat(checks), summary, study.title, absent)
-        shown = Gallery(study.storage / "cohort").draw(study.name, "checks", draw, arguments)
+        shown = Gallery.of_cohort(study).draw(study.name, "checks", draw, arguments)
         share = summary.filter(statistic="share_switching").row(0, named=True)
         context.add_output_metadata(
             {
@@ -254,7 +254,7 @@ def _picture(
     context: dg.AssetExecutionContext, study: Study, subject: str, draw: Any, *tables: Any
 ) -> None:
     name = context.asset_key.path[-1]
-    show(context, subject, Gallery(study.storage).draw(subject, name, draw, tables))
+    show(context, subject, Gallery.of_subjects(study).draw(subject, name, draw, tables))
 
 
 def _forget(context: dg.AssetExecutionContext, study: Study, values: Mapping[str, Any]) -> None:
@@ -263,4 +263,4 @@ def _forget(context: dg.AssetExecutionContext, study: Study, values: Mapping[str
 
     for subject, value in values.items():
         if isinstance(value, Excluded):
-            Gallery(study.storage).remove(subject, context.asset_key.path[-1])
+            Gallery.of_subjects(study).remove(subject, context.asset_key.path[-1])

@@ -1,23 +1,24 @@
-"""Figures as PNG: whole files for people, small pictures for the pages of a pipeline."""
+"""Figures as PNG files, whole or absent, that say what they were drawn from."""
 
-import io
+import contextlib
 import os
 import tempfile
-import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from glmhmm_core.plots.style import SMALL_PAPER
+_SOURCE = "Source"
+#: The chunk that every PNG file ends with.
+_END = bytes.fromhex("0000000049454e44ae426082")
+#: zlib's level: the next ones take twice as long for files that are a tenth smaller.
+_COMPRESSION = 4
 
-#: Sizes relative to the figure's own at which a small picture is drawn: smaller paper at the
-#: same type size keeps the type legible; the larger ones are for figures that need the room.
-_PAPER = (SMALL_PAPER, 0.85, 1.0)
-_COLORS = (128, 64, 32, 16)
 
-
-def save_png(figure: Figure, path: Path, dpi: int = 150) -> Path:
+def save_png(figure: Figure, path: Path, dpi: int = 150, source: str = "") -> Path:
     """Write the figure as a PNG file, whole or not at all.
 
     Parameters
@@ -28,12 +29,17 @@ def save_png(figure: Figure, path: Path, dpi: int = 150) -> Path:
         Where to; its folder is made.
     dpi
         Dots per inch.
+    source
+        What it is drawn from, in one word (a digest); ``source_of`` reads it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    said = PngImagePlugin.PngInfo()
+    said.add_text(_SOURCE, source)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            figure.savefig(file, format="png", dpi=dpi)
+            picture = _drawn(figure, dpi)
+            picture.save(file, "png", compress_level=_COMPRESSION, dpi=(dpi, dpi), pnginfo=said)
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:
@@ -42,42 +48,44 @@ def save_png(figure: Figure, path: Path, dpi: int = 150) -> Path:
     return path
 
 
-def thumbnail(figure: Figure, width: int = 400, max_bytes: int = 30_000) -> bytes:
-    """The figure as a small PNG that can still be read.
-
-    Drawn anew on smaller paper with the type at its size, not shrunk; colors are reduced until
-    it fits into ``max_bytes``. The figure itself is left as it was.
-
-    Parameters
-    ----------
-    figure
-        Any figure.
-    width
-        Width in pixels.
-    max_bytes
-        Largest size of the file.
-    """
-    picture = _on_small_paper(figure, width)
-    while True:
-        for colors in _COLORS:
-            out = io.BytesIO()
-            picture.quantize(colors, dither=Image.Dither.NONE).save(out, "png", optimize=True)
-            if out.tell() <= max_bytes:
-                return out.getvalue()
-        picture = picture.resize((picture.width * 3 // 4, picture.height * 3 // 4))
-
-
-def _on_small_paper(figure: Figure, width: int) -> Image.Image:
-    width_inches, height_inches = (float(side) for side in figure.get_size_inches())
+def source_of(path: Path) -> str | None:
+    """What a PNG file was drawn from; None where there is no whole file, or it does not say."""
     try:
-        for scale in _PAPER:
-            buffer = io.BytesIO()
-            figure.set_size_inches(width_inches * scale, height_inches * scale)
-            with warnings.catch_warnings(record=True) as told:
-                warnings.simplefilter("always")
-                figure.savefig(buffer, format="png", dpi=width / (width_inches * scale))
-            if not any("constrained_layout not applied" in str(one.message) for one in told):
-                break
+        with path.open("rb") as file:
+            file.seek(-len(_END), os.SEEK_END)
+            if file.read() != _END:
+                return None
+            file.seek(0)
+            with Image.open(file, formats=["png"]) as picture:
+                found = picture.info.get(_SOURCE)
+    except (OSError, SyntaxError, ValueError):  # absent, or no PNG any more
+        return None
+    return str(found) if found else None
+
+
+def _drawn(figure: Figure, dpi: int) -> Image.Image:
+    """The figure's pixels.
+
+    ``Figure.savefig`` draws it twice, once in vain for its layout, which needs no drawing.
+    """
+    with _laid_out(figure, dpi) as canvas:
+        canvas.draw()
+        return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+@contextlib.contextmanager
+def _laid_out(figure: Figure, dpi: int) -> Iterator[FigureCanvasAgg]:
+    """The figure's canvas, with everything in its place; the figure is left as it was."""
+    dpi_before, engine = figure.dpi, figure.get_layout_engine()
+    canvas_before = figure.canvas
+    try:
+        figure.set_dpi(dpi)
+        canvas = FigureCanvasAgg(figure)
+        if engine is not None:
+            engine.execute(figure)
+            figure.set_layout_engine("none")
+        yield canvas
     finally:
-        figure.set_size_inches(width_inches, height_inches)
-    return Image.open(buffer).convert("RGB")
+        figure.set_layout_engine(engine)
+        figure.set_dpi(dpi_before)
+        figure.set_canvas(canvas_before)

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,7 +32,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 WIDTH = 7.2  # inches: a page's text width
 WIDEST = 10.0
 MANY_FEATURES = 6
-SMALL_PAPER = 0.72  # size of a small picture's paper over the figure's, with the same type
+NOTE_WIDTH = 0.72  # of the figure's, that a note's line takes
 
 STYLE: Any = {
     "font.family": ["DejaVu Sans"],
@@ -98,12 +98,9 @@ def head(figure: FigureBase, who: str, what: str, note: str = "") -> None:
 
 
 def _note_lines(figure: FigureBase, note: str) -> list[str]:
-    """A note in lines that still fit when the figure is drawn on smaller paper.
-
-    Also where they are names in capitals.
-    """
+    """A note in lines that fit, also where they are names in capitals."""
     width = figure.get_figure(root=True).get_figwidth()
-    return textwrap.wrap(note, max(30, int(width * SMALL_PAPER * 72 / (8 * 0.62))))
+    return textwrap.wrap(note, max(30, int(width * NOTE_WIDTH * 72 / (8 * 0.62))))
 
 
 def _make_room(figure: FigureBase, lines: int) -> None:
@@ -183,7 +180,10 @@ def folded(name: str) -> str:
 
 
 def decades(axis: Axis) -> None:
-    """Name a log axis's ticks without markup: 0.01, 1, 100, and 10⁻⁵ beyond three digits."""
+    """Name a log axis's ticks without markup: 0.01, 1, 100, and 10⁻⁵ beyond three digits.
+
+    Minor ticks, which have no length in this style, would only cost time.
+    """
     raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
     def name(value: float, _: int) -> str:
@@ -192,7 +192,7 @@ def decades(axis: Axis) -> None:
         return "10" + f"{math.log10(value):.0f}".translate(raised)
 
     axis.set_major_formatter(FuncFormatter(name))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def of_model(table: pl.DataFrame, num_states: int) -> pl.DataFrame:

@@ -67,13 +67,11 @@ class Drawing:
 
 
 def test_a_picture_is_drawn_again_only_when_it_would_change(tmp_path):
-    gallery, draw = Gallery(tmp_path), Drawing()
+    gallery, draw = Gallery(tmp_path, ("mice",)), Drawing()
     table = pl.DataFrame({"x": [1.0, 2.0]})
     first = gallery.draw("mouse 1", "line", draw, (table, 2))
-    full = tmp_path / "figures" / "mouse 1" / "line.png"
+    full = tmp_path / "storage" / "mice" / "figures" / "mouse 1" / "line.png"
     assert full.read_bytes().startswith(b"\x89PNG")
-    assert first["picture"].value.startswith("![line](data:image/png;base64,")
-    assert len(first["picture"].value) < 41_000  # 30 kB, in base64
     assert first["file"].value == str(full)
 
     assert gallery.draw("mouse 1", "line", draw, (table.clone(), 2)) == first
@@ -81,21 +79,37 @@ def test_a_picture_is_drawn_again_only_when_it_would_change(tmp_path):
     gallery.draw("mouse 1", "line", draw, (table, 3))
     gallery.draw("mouse 1", "line", draw, (table.with_columns(x=pl.col("x") + 1), 3))
     assert draw.drawn == 3
-    assert len(list((tmp_path / "thumbnails" / "mouse 1").iterdir())) == 1
     full.unlink()
     gallery.draw("mouse 1", "line", draw, (table.with_columns(x=pl.col("x") + 1), 3))
     assert draw.drawn == 4
 
 
 def test_removing_a_picture_leaves_others(tmp_path):
-    gallery = Gallery(tmp_path)
+    gallery = Gallery(tmp_path, ("mice", "cohort"))
     table = pl.DataFrame({"x": [1.0, 2.0]})
     for name in ("line", "line_two"):
         gallery.draw("a", name, Drawing(), (table, 1))
     gallery.remove("a", "line")
     gallery.remove("a", "line")
-    left = sorted(path.name.split(".")[0] for path in tmp_path.rglob("*.png"))
-    assert left == ["line_two", "line_two"]
+    assert [path.name for path in tmp_path.rglob("*.png")] == ["line_two.png"]
+
+
+def test_an_event_holds_the_address_of_a_picture_and_not_the_picture(tmp_path):
+    gallery = Gallery(tmp_path, ("mice", "cohort"))
+    shown = gallery.draw("mäuse (1)", "line", Drawing(), (pl.DataFrame({"x": [1.0, 2.0]}), 1))
+    address = "/pictures/mice/cohort/figures/m%C3%A4use%20%281%29/line.png"
+    assert shown["picture"].value == f"![line]({address})\n\n[Full size]({address})"
+
+
+def test_a_damaged_picture_is_drawn_again(tmp_path):
+    gallery, draw = Gallery(tmp_path, ("mice",)), Drawing()
+    arguments = (pl.DataFrame({"x": [1.0, 2.0]}), 1)
+    gallery.draw("a", "line", draw, arguments)
+    file = gallery.file("a", "line")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    gallery.draw("a", "line", draw, arguments)
+    assert file.read_bytes() == whole
 
 
 def test_progress_is_told_now_and_then_and_counts_all():

@@ -200,3 +200,20 @@ def test_names_with_dots_and_letters_of_any_script_are_files(tmp_path):
         path = tmp_path / f"{name}.npz"
         manager.write(design(name), path)
         assert manager.read(path).subject == name
+
+
+@pytest.mark.parametrize(("io", "value"), [("tables", table()), ("designs", design())])
+def test_a_file_that_would_be_the_same_keeps_its_time(tmp_path, io, value):
+    run(tmp_path, {"a": value}, io=io, subjects=("a",))
+    (file,) = (tmp_path / PATH).iterdir()
+    before = file.stat().st_mtime_ns, file.stat().st_ino
+    run(tmp_path, {"a": value}, io=io, subjects=("a",))
+    assert (file.stat().st_mtime_ns, file.stat().st_ino) == before
+    assert files(tmp_path) == [file.name]
+
+
+def test_a_file_of_another_value_is_replaced(tmp_path):
+    run(tmp_path, {"a": table()}, subjects=("a",))
+    run(tmp_path, {"a": table(2.0)}, subjects=("a",))
+    (file,) = (tmp_path / PATH).iterdir()
+    assert_frame_equal(pl.read_parquet(file), table(2.0))
