@@ -221,7 +221,7 @@ class BaselineFiles(ArrayFiles):
         return load_baselines(path)
 
 
-def build_io_managers(home: Path) -> dict[str, dg.IOManager]:
+def build_io_managers(home: Path) -> dict[str, SubjectFiles]:
     """Build the IO managers by the keys that assets name, all below ``<home>/storage``."""
     base = UPath(home / "storage")
     return {

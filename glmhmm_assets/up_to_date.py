@@ -4,7 +4,7 @@ A night in which nothing changed starts no run by this: even one that finds ever
 record an event for every subject and asset, twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -92,25 +92,33 @@ class Record:
             above = [self._made(dep.asset_key) for dep in spec.deps]
             if made <= max((of.get(subject, of.get(_ALL, 0)) for of in above), default=0):
                 return False
-        return self._is_tracked_and_stored(subject)
+        return self._is_tracked(subject) and self._is_stored(subject)
 
-    def _is_tracked_and_stored(self, subject: str) -> bool:
-        """Whether the last run ended with these settings, and nobody touched its files since."""
-        key = dg.AssetKey([self.study.name, "fit_tracking"])
-        wanted = dg.AssetRecordsFilter(key, asset_partitions=[subject])
-        (last,) = self.instance.fetch_materializations(wanted, limit=1).records
-        event = last.asset_materialization
-        told = {name: fact.value for name, fact in event.metadata.items()} if event else {}
-        if not self._marks.items() <= told.items():
-            return False
+    def _is_tracked(self, subject: str) -> bool:
+        """Whether the subject's last run was with the settings and by the code of now."""
+        event = self._last(dg.AssetKey([self.study.name, "fit_tracking"]), subject)
+        told = event.asset_materialization.metadata if event.asset_materialization else {}
+        return self._marks.items() <= {name: fact.value for name, fact in told.items()}.items()
+
+    def _is_stored(self, subject: str) -> bool:
+        """Whether the subject's files are there, and nobody touched them since its last run."""
+        newest = max((spec.key for spec in _specs(self.per_subject)), key=self._at(subject))
+        end = self._last(newest, subject).timestamp
         for folder, extension in self._stored:
             try:
                 written = (self.study.storage / folder / f"{subject}{extension}").stat().st_mtime
             except OSError:
                 return False
-            if written > last.timestamp:
+            if written > end:
                 return False
         return True
+
+    def _last(self, key: dg.AssetKey, subject: str) -> dg.EventLogRecord:
+        wanted = dg.AssetRecordsFilter(key, asset_partitions=[subject])
+        return self.instance.fetch_materializations(wanted, limit=1).records[0]
+
+    def _at(self, subject: str) -> Callable[[dg.AssetKey], int]:
+        return lambda key: self._made(key).get(subject, 0)
 
     def _made(self, key: dg.AssetKey) -> Mapping[str, int]:
         """Place in the record of the last time that an asset was made, by subject."""
@@ -147,7 +155,7 @@ class Record:
         """Folders of the assets that leave a file per subject, with the files' extensions."""
         managers = build_io_managers(self.study.home)
         return [
-            (key.path[-1], manager.extension)
+            (key.path[-1], manager.extension or "")
             for asset in self.per_subject
             for key in asset.keys
             if (manager := managers.get(asset.get_io_manager_key_for_asset_key(key)))

@@ -12,7 +12,7 @@ from glmhmm_assets.resources.session_files import scan_sessions
 from glmhmm_assets.up_to_date import Record, marks
 from glmhmm_assets.watching import arrived
 
-ORDER = ("population_fit", "subject_fits", "weights", "fit_tracking")
+ORDER = ("population_fit", "subject_fits", "weights", "fit_tracking", "state_matches")
 
 
 def graph(study):
@@ -28,6 +28,7 @@ def graph(study):
         asset("subject_fits", "raw_sessions", "population_fit", io_manager_key="fits", **common),
         asset("weights", "subject_fits", **common),
         asset("fit_tracking", "subject_fits", "weights", **common),
+        asset("state_matches", "subject_fits", io_manager_key="tables", **common),
     ]
 
 
@@ -43,11 +44,18 @@ class Tiny:
         for subject in "abc":
             self.fits(subject).parent.mkdir(parents=True, exist_ok=True)
             self.fits(subject).write_bytes(b"fits")
+        self.storage("state_matches").mkdir()
         for name in ORDER:
+            if name == "state_matches":  # after the models are in MLflow, as in a run
+                for subject in "abc":
+                    (self.storage(name) / f"{subject}.parquet").write_bytes(b"matches")
             self.made(name, *([None] if name == "population_fit" else "abc"))
 
+    def storage(self, asset):
+        return self.home.folder / "storage" / "tiny" / asset
+
     def fits(self, subject):
-        return self.home.folder / "storage" / "tiny" / "subject_fits" / f"{subject}.npz"
+        return self.storage("subject_fits") / f"{subject}.npz"
 
     def made(self, name, *subjects) -> None:
         told = marks(self.home.study) if name == "fit_tracking" else {}
