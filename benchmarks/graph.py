@@ -7,6 +7,7 @@ little moved by what else runs on the machine.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -164,7 +165,7 @@ def _events(home: Path) -> dict[str, tuple[int, int]]:
     for path in _database_files(home):
         if path.suffix != ".db" or path.parts[-2] == "mlflow":
             continue
-        with sqlite3.connect(path) as database:
+        with contextlib.closing(sqlite3.connect(path)) as database:
             tables = {row[0] for row in database.execute("select name from sqlite_master")}
             if EVENTS not in tables:
                 continue
@@ -173,7 +174,6 @@ def _events(home: Path) -> dict[str, tuple[int, int]]:
                 name = json.loads(key)[-1] if key else "(none)"
                 counts[name] += count
                 sizes[name] += size
-        database.close()
     return {name: (counts[name], sizes[name]) for name in counts}
 
 
@@ -190,10 +190,11 @@ def work(home: Path, what: str) -> dict[str, Any]:
 
     def noted(instance: dg.DagsterInstance, entry: dg.EventLogEntry, **more: Any) -> None:
         event = entry.dagster_event
-        if event is not None and event.event_type_value == "STEP_START":
-            began[event.step_key] = _cpu()
-        if event is not None and event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE"):
-            steps[event.step_key.split("__")[-1]] += _cpu() - began[event.step_key]
+        if event is not None and event.step_key:
+            if event.event_type_value == "STEP_START":
+                began[event.step_key] = _cpu()
+            if event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE"):
+                steps[event.step_key.split("__")[-1]] += _cpu() - began[event.step_key]
         handle(instance, entry, **more)
 
     with patch.object(dg.DagsterInstance, handle.__name__, noted):
