@@ -178,13 +178,17 @@ def check(study: str, report: Path | None) -> None:
 
 
 @main.command()
-@click.option("--dagster-port", default=3000, show_default=True, help="Port of the Dagster pages.")
-@click.option("--mlflow-port", default=5000, show_default=True, help="Port of the MLflow pages.")
-def ui(dagster_port: int, mlflow_port: int) -> None:
+@click.option(
+    "--dagster-port", type=int, show_default="3000, or a free one", help="Port of Dagster's pages."
+)
+@click.option(
+    "--mlflow-port", type=int, show_default="5000, or a free one", help="Port of MLflow's pages."
+)
+def ui(dagster_port: int | None, mlflow_port: int | None) -> None:
     """Open the Dagster and MLflow pages, and let studies run by themselves.
 
-    Both listen on 127.0.0.1 alone. While they are open, session files that change or arrive are
-    fitted by themselves. Ctrl-C ends everything.
+    Both listen on 127.0.0.1 alone, and refuse what other web pages ask of them. While they are
+    open, session files that change or arrive are fitted by themselves. Ctrl-C ends everything.
 
     With MLFLOW_TRACKING_URI set to a server's address that server is used and none is started.
     """

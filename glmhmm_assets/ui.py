@@ -6,6 +6,8 @@ them. What the pages show is made elsewhere.
 
 import contextlib
 import ctypes
+import itertools
+import json
 import os
 import signal
 import socket
@@ -22,12 +24,22 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from glmhmm_assets.addresses import DAGSTER, MLFLOW, WORKFLOW
 from glmhmm_assets.home import prepare_home
 from glmhmm_assets.resources.tracker import MlflowTracker
 from glmhmm_assets.stores import prepare_dagster
 from glmhmm_core.errors import InputError
 
 HOST = "127.0.0.1"
+
+#: Starts both servers with the guard before their pages.
+GUARDED = "glmhmm_assets.guarded"
+
+#: Ports that are taken where nothing listens on them and none are asked for.
+DAGSTER_PORT, MLFLOW_PORT = 3000, 5000
+
+#: Asks servers on this machine, never through a proxy.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 #: Seconds within which both pages must answer, and processes may take to end by themselves.
 START_SECONDS = 300
@@ -45,18 +57,25 @@ class Server:
     log: Path
 
 
-def serve(home: Path, dagster_port: int, mlflow_port: int, console: Console) -> int:
+def serve(home: Path, dagster_port: int | None, mlflow_port: int | None, console: Console) -> int:
     """Run the pages until Ctrl-C, SIGTERM or the end of Dagster; give the exit code.
+
+    Parameters
+    ----------
+    home
+        Dagster's home, whose studies are shown.
+    dagster_port, mlflow_port
+        Where to listen; None for the usual port, or a free one where that is taken.
+    console
+        Where the addresses are told.
 
     Raises
     ------
     InputError
-        If a port is taken, or the pages of this home are open already.
+        If a port that was asked for is taken, or the pages of this home are open already.
     """
     home = prepare_home(home)
     tracker = MlflowTracker()
-    dagster_url = f"http://{HOST}:{dagster_port}"
-    mlflow_url = tracker.store_uri if tracker.has_server else f"http://{HOST}:{mlflow_port}"
     lock = FileLock(home / "ui.lock")
     try:
         lock.acquire(timeout=0)
@@ -67,21 +86,38 @@ def serve(home: Path, dagster_port: int, mlflow_port: int, console: Console) -> 
             remedy="Use those, or end the `glmhmm ui` that runs elsewhere.",
         ) from None
     with lock:
-        _check_port(dagster_port, "--dagster-port")
         prepare_dagster(home)
-        env = {**os.environ, "GLMHMM_DAGSTER_URL": dagster_url, "GLMHMM_MLFLOW_URL": mlflow_url}
-        servers = [_dagster(home, dagster_port, env)]
-        if not tracker.has_server:
-            _check_port(mlflow_port, "--mlflow-port")
+        dagster_port = _port(dagster_port, DAGSTER_PORT, "--dagster-port", console)
+        dagster_url = f"http://{HOST}:{dagster_port}"
+        if tracker.has_server:
+            env = {**os.environ, DAGSTER: dagster_url, MLFLOW: tracker.store_uri}
+            servers = [_dagster(home, dagster_port, env)]
+        else:
+            mlflow_port = _port(mlflow_port, MLFLOW_PORT, "--mlflow-port", console)
+            env = {**os.environ, DAGSTER: dagster_url, MLFLOW: f"http://{HOST}:{mlflow_port}"}
             tracker.make_store()
-            servers.append(_mlflow(home, mlflow_port, tracker.store_uri, env))
-        return _run(servers, console, _addresses(dagster_url, mlflow_url))
+            servers = [
+                _dagster(home, dagster_port, env),
+                _mlflow(home, mlflow_port, tracker.store_uri, env),
+            ]
+        return _run(servers, console, lambda: _addresses(home, env))
 
 
 def _dagster(home: Path, port: int, env: Mapping[str, str]) -> Server:
     """Dagster's pages, daemon and code server: one command runs all three."""
     workspace = str(Path(__file__).with_name("workspace.yaml"))
-    command = ["-m", "dagster", "dev", "-w", workspace, "--host", HOST, "--port", str(port)]
+    command = [
+        "-m",
+        GUARDED,
+        "dagster",
+        "dev",
+        "-w",
+        workspace,
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+    ]
     return Server(
         "Dagster",
         [sys.executable, *command],
@@ -92,41 +128,72 @@ def _dagster(home: Path, port: int, env: Mapping[str, str]) -> Server:
 
 
 def _mlflow(home: Path, port: int, store: str, env: Mapping[str, str]) -> Server:
-    """MLflow's pages; without their job runner, which would start eight more processes."""
-    command = ["-m", "mlflow", "server", "--backend-store-uri", store, "--workers", "1"]
+    """MLflow's pages, with their own checks; without their job runner and its eight processes."""
+    command = ["-m", GUARDED, "mlflow", "server", "--backend-store-uri", store, "--workers", "1"]
     command += ["--artifacts-destination", (home / "mlflow" / "served").as_uri()]
     return Server(
         "MLflow",
         [sys.executable, *command, "--host", HOST, "--port", str(port)],
-        {**env, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        {
+            **env,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
+        },
         f"http://{HOST}:{port}/health",
         home / "logs" / "ui-mlflow.log",
     )
 
 
-def _addresses(dagster_url: str, mlflow_url: str) -> str:
-    return (
-        f"  Dagster  {dagster_url}\n"
-        f"  MLflow   {mlflow_url}/#/experiments?workflowType=machine_learning\n"
-        "Ctrl-C ends both."
+def _addresses(home: Path, env: Mapping[str, str]) -> str:
+    """Pages that show the studies: Dagster's assets, and what MLflow has of each study."""
+    mlflow = env[MLFLOW].rstrip("/")
+    pages = [f"  Dagster  {env[DAGSTER]}/asset-groups"]
+    found = _experiments(mlflow)
+    studies = [file.stem for file in sorted((home / "studies").glob("*.toml"))]
+    for study in filter(found.get, studies):
+        pages.append(f"  MLflow   {mlflow}/#/experiments/{found[study]}/runs?{WORKFLOW} ({study})")
+    if len(pages) == 1:
+        pages.append(f"  MLflow   {mlflow}/#/experiments?{WORKFLOW}")
+    return "\n".join([*pages, "Ctrl-C ends both."])
+
+
+def _experiments(mlflow: str) -> dict[str, str]:
+    """Ids of MLflow's experiments by name; none where it does not say."""
+    request = urllib.request.Request(
+        f"{mlflow}/api/2.0/mlflow/experiments/search",
+        json.dumps({"max_results": 1000}).encode(),
+        {"Content-Type": "application/json"},
     )
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            experiments = json.load(answer).get("experiments", [])
+    except (OSError, ValueError):
+        return {}
+    return {one["name"]: one["experiment_id"] for one in experiments}
 
 
-def _check_port(port: int, option: str) -> None:
-    """Refuse a port that something listens on: two daemons would start every run twice."""
+def _port(asked: int | None, usual: int, option: str, console: Console) -> int:
+    """Choose a port that nothing listens on: two daemons would start every run twice."""
+    port = usual if asked is None else asked
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
+            return port
         except OSError as error:
-            raise InputError(
-                f"port {port} cannot be used ({error.strerror})",
-                where=option,
-                remedy=f"End what listens there, or give another one with {option}.",
-            ) from error
+            if asked is not None:
+                raise InputError(
+                    f"port {port} cannot be used ({error.strerror})",
+                    where=option,
+                    remedy=f"End what listens there, or give another one with {option}.",
+                ) from error
+        probe.bind((HOST, 0))
+        free = int(probe.getsockname()[1])
+    console.print(f"Port {port} is taken; {free} is used in its place.", highlight=False)
+    return free
 
 
-def _run(servers: Sequence[Server], console: Console, addresses: str) -> int:
+def _run(servers: Sequence[Server], console: Console, addresses: Callable[[], str]) -> int:
     """Start the servers, say when they answer, and wait; whatever happens, end them all."""
     stop = threading.Event()
     with _on_signals(stop.set), _started(servers) as processes:
@@ -140,8 +207,15 @@ def _run(servers: Sequence[Server], console: Console, addresses: str) -> int:
                     return 1
                 waiting = [server for server in waiting if not _answers(server.alive)]
                 stop.wait(0.5)
+            if not stop.is_set() and (bare := next(itertools.filterfalse(_guarded, servers), None)):
+                console.print(
+                    f"{bare.name} does not ask its guard, so any web page could drive it. Install "
+                    "the versions of requirements.lock.",
+                    highlight=False,
+                )
+                return 1
         if not stop.is_set():
-            console.print(addresses, highlight=False)
+            console.print(addresses(), highlight=False, soft_wrap=True)
         while not stop.wait(0.5):
             if ended := _ended(running):
                 _explain(ended, console)
@@ -223,9 +297,21 @@ def _ended(running: Iterable[tuple[Server, subprocess.Popen]]) -> Server | None:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with _direct.open(url, timeout=2) as answer:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
+        return False
+
+
+def _guarded(server: Server) -> bool:
+    """Whether a server refuses what asks for it under a foreign name, as a rebound one would."""
+    request = urllib.request.Request(server.alive, headers={"Host": "elsewhere.invalid"})
+    try:
+        with _direct.open(request, timeout=10):
+            return False
+    except urllib.error.HTTPError as error:
+        return error.code == 403 and error.read().startswith(b"Refused:")
+    except OSError:
         return False
 
 

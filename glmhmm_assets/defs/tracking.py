@@ -68,7 +68,7 @@ def build_fit_tracking(study: Study) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         subject_fits: dict[str, Any],
         baseline_fits: dict[str, Any],
-        tracker: MlflowTracker,
+        tracker: dg.ResourceParam[MlflowTracker],
         **tables: dict[str, Any],
     ) -> None:
         """One MLflow run per model, with parameters, scores, EM trace, tables and figures.
@@ -230,7 +230,7 @@ def build_cohort_tracking(study: Study) -> dg.AssetsDefinition:
         state_choice: Any,
         cohort_summary: Any,
         cohort_comparison: Any,
-        tracker: MlflowTracker,
+        tracker: dg.ResourceParam[MlflowTracker],
     ) -> None:
         """What is said of all subjects together as MLflow runs of the subject ``cohort``.
 

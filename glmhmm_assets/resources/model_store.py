@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from glmhmm_assets.addresses import TO_MLFLOW, WORKFLOW
 from glmhmm_assets.resources.logged_model import Findings, LoggedModel
 from glmhmm_assets.resources.origin import Origin, code_version
 
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
     from mlflow.tracking import MlflowClient
 
-#: Opens MLflow's pages for training runs; without it they come up in their mode for chat traces.
-WORKFLOW = "workflowType=machine_learning"
-
 
 @dataclass(frozen=True)
 class ModelRun:
-    """An MLflow run of one model; ``reused`` when it was there already."""
+    """An MLflow run of one model, and the way to it from Dagster's pages.
+
+    ``reused`` when it was there already.
+    """
 
     run_id: str
     url: str
@@ -40,13 +41,13 @@ class ModelStore:
     Stages do not touch one another's runs: each supersedes those that it logged itself.
     """
 
-    def __init__(self, client: MlflowClient, experiment_id: str, pages: str, stage: str) -> None:
+    def __init__(self, client: MlflowClient, experiment_id: str, stage: str) -> None:
         self._client, self.experiment_id, self._stage = client, experiment_id, stage
-        self._runs_page = f"{pages}/#/experiments/{experiment_id}/runs"
+        self._runs_page = f"{TO_MLFLOW}/experiments/{experiment_id}/runs"
         self._code = code_version()
 
     def subject_url(self, subject: str) -> str:
-        """Give the page of the subject's runs that count."""
+        """Give the way from Dagster's pages to the subject's runs that count."""
         query = f"tags.subject = '{subject}' and tags.superseded = 'false'"
         return f"{self._runs_page}?searchFilter={quote(query, safe='')}&{WORKFLOW}"
 
@@ -187,7 +188,7 @@ class ModelStore:
 
         MLflow shows links in a run's description, but not in tags.
         """
-        link = origin.asset_url(model.asset, None if model.of_all else model.subject)
+        back = origin.links(model.asset, None if model.of_all else model.subject)
         return {
             "study": origin.study,
             "stage": self._stage,
@@ -199,14 +200,10 @@ class ModelStore:
             "git_commit": self._code.commit,
             "git_dirty": self._code.dirty,
             "dagster_run_id": origin.dagster_run_id,
-            "dagster_run_url": origin.run_url,
-            "dagster_fit_url": link,
+            "dagster_asset": f"{origin.study}/{model.asset}",
             "mlflow.source.name": "glmhmm",
             "mlflow.source.git.commit": self._code.commit,
-            "mlflow.note.content": (
-                f"Study **{origin.study}**. {model.about}\n\n"
-                f"In Dagster: [what made it]({link}), [the run that logged it]({origin.run_url})."
-            ),
+            "mlflow.note.content": f"Study **{origin.study}**. {model.about}\n\n{back}",
             **model.tags,
             **model.status,
         }

@@ -18,26 +18,35 @@ class Origin:
     ----------
     study, task
         Names of the study and of its task.
-    dagster_url
-        Address of the Dagster pages.
+    dagster
+        What links to the Dagster pages begin with; empty for none.
     dagster_run_id
         The Dagster run that logs the fit.
     """
 
     study: str
     task: str
-    dagster_url: str
+    dagster: str
     dagster_run_id: str
 
-    @property
-    def run_url(self) -> str:
-        """The Dagster run."""
-        return f"{self.dagster_url}/runs/{self.dagster_run_id}"
+    def links(self, asset: str, subject: str | None = None) -> str:
+        """Say in Markdown what made a model: asset, partition and run, linked where they can be.
 
-    def asset_url(self, asset: str, subject: str | None = None) -> str:
-        """Give the page of an asset, or of a subject among its partitions."""
-        page = f"{self.dagster_url}/assets/{self.study}/{asset}"
-        return page if subject is None else f"{page}?view=partitions&partition={quote(subject)}"
+        Parameters
+        ----------
+        asset
+            Asset of the study that made it.
+        subject
+            Partition of it; None for an asset over all subjects.
+        """
+        page, run = f"/assets/{self.study}/{asset}", f"/runs/{self.dagster_run_id}"
+        if subject is not None:
+            page += f"?view=partitions&partition={quote(subject)}"
+        if self.dagster:
+            links = f"[what made it]({self.dagster}{page}), [the run that logged it]"
+            return f"In Dagster: {links}({self.dagster}{run})."
+        whose = "" if subject is None else f", partition {subject}"
+        return f"In Dagster: asset {self.study}/{asset}{whose}, run {self.dagster_run_id}."
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import dagster as dg
-from pydantic import Field
 
+from glmhmm_assets.addresses import PUBLIC_DAGSTER, TO_DAGSTER
 from glmhmm_assets.faults import explain
 from glmhmm_assets.resources.model_store import ModelStore
 from glmhmm_assets.resources.origin import Origin
@@ -35,23 +36,24 @@ PROBE_SECONDS = 5
 REQUEST_SECONDS = 5
 
 
-class MlflowTracker(dg.ConfigurableResource):
+@dataclass(frozen=True)
+class MlflowTracker:
     """Where fitted models are logged.
 
-    Empty fields take their value when they are used: the store from MLFLOW_TRACKING_URI, or an
-    SQLite file under ``dagster_home``; the pages' addresses from GLMHMM_MLFLOW_URL and
-    GLMHMM_DAGSTER_URL, which ``glmhmm ui`` sets, or those that it opens by default.
+    It is no configuration of a run: who may start runs could send a lab's results elsewhere.
+
+    Attributes
+    ----------
+    tracking_uri
+        The store; empty for that of MLFLOW_TRACKING_URI, or an SQLite file under
+        ``dagster_home``.
+    artifact_root
+        Folder of the artifacts of a store without a server of its own; empty for one under
+        ``dagster_home``.
     """
 
-    tracking_uri: str = Field(
-        default="",
-        description="MLflow store; empty: MLFLOW_TRACKING_URI or SQLite under dagster_home.",
-    )
-    artifact_root: str = Field(
-        default="", description="Folder of the artifacts of a store without a server of its own."
-    )
-    ui_url: str = Field(default="", description="Address of the MLflow pages, for links.")
-    dagster_url: str = Field(default="", description="Address of the Dagster pages, for links.")
+    tracking_uri: str = ""
+    artifact_root: str = ""
 
     @property
     def store_uri(self) -> str:
@@ -60,25 +62,18 @@ class MlflowTracker(dg.ConfigurableResource):
         return self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default
 
     @property
-    def is_default(self) -> bool:
-        """Whether nobody named another store."""
-        return not (self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
-
-    @property
     def has_server(self) -> bool:
         """Whether the store is behind an MLflow server, which keeps the artifacts too."""
         return urlsplit(self.store_uri).scheme in ("http", "https")
 
-    @property
-    def pages(self) -> str:
-        """Address of the MLflow pages, without a slash at its end."""
-        local = os.environ.get("GLMHMM_MLFLOW_URL") or "http://127.0.0.1:5000"
-        return (self.ui_url or (self.store_uri if self.has_server else local)).rstrip("/")
-
     def origin(self, study: str, task: str, dagster_run_id: str) -> Origin:
-        """Where the fits of a Dagster run come from, for the links back."""
-        url = self.dagster_url or os.environ.get("GLMHMM_DAGSTER_URL") or "http://127.0.0.1:3000"
-        return Origin(study, task, url.rstrip("/"), dagster_run_id)
+        """Where the fits of a Dagster run come from, for the links back.
+
+        The pages of somebody else's server do not know where Dagster is. Links on them need the
+        address that people open Dagster under, from anywhere; without it there are none.
+        """
+        dagster = os.environ.get(PUBLIC_DAGSTER, "") if self.has_server else TO_DAGSTER
+        return Origin(study, task, dagster.rstrip("/"), dagster_run_id)
 
     def prepare(self) -> "MlflowClient":
         """Make sure that the store answers and has its tables; give a client of it.
@@ -139,7 +134,7 @@ class MlflowTracker(dg.ConfigurableResource):
         with self._explained():
             with self._alone():
                 experiment_id = self._experiment(client, experiment)
-            yield ModelStore(client, experiment_id, self.pages, stage)
+            yield ModelStore(client, experiment_id, stage)
 
     def _experiment(self, client: "MlflowClient", name: str) -> str:
         """Find or make the experiment; its artifacts' place is fixed when it is made."""

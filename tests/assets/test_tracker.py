@@ -16,6 +16,7 @@ from core.engine.climbs import TWO, trials_of
 from core.fitting.fitted import design_of
 from tracked_fits import NAMES, make_fit, make_fits
 
+from glmhmm_assets.addresses import WORKFLOW
 from glmhmm_assets.resources import origin
 from glmhmm_assets.resources.baseline_run import logged_baseline
 from glmhmm_assets.resources.cohort_run import COHORT, logged_choice
@@ -30,7 +31,7 @@ from glmhmm_core.engine.session_kinds import SessionKinds
 from glmhmm_core.fitting.specification import Specification
 from glmhmm_core.fitting.store import load_fits
 
-ORIGIN = Origin("mice", "ibl_2afc", "http://127.0.0.1:3000", "run-1")
+ORIGIN = Origin("mice", "ibl_2afc", "/to/dagster", "run-1")
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +124,8 @@ def test_a_run_says_everything_about_its_fit(tracker, client, tmp_path):
     assert tags["data_hash"] == data_hash(fit)
     assert tags["superseded"] == "false"
     assert tags["dagster_run_id"] == "run-1"
-    assert tags["dagster_run_url"] == "http://127.0.0.1:3000/runs/run-1"
-    link = "http://127.0.0.1:3000/assets/mice/subject_fits?view=partitions&partition=mouse%201"
-    assert tags["dagster_fit_url"] == link
+    assert tags["dagster_asset"] == "mice/subject_fits"
+    link = "/to/dagster/assets/mice/subject_fits?view=partitions&partition=mouse%201"
     assert f"]({link})" in tags["mlflow.note.content"]
     assert len(tags["git_commit"]) == 40 or tags["git_commit"] == "unknown"
     assert tags["git_dirty"] in ("true", "false", "unknown")
@@ -143,19 +143,28 @@ def test_a_run_says_everything_about_its_fit(tracker, client, tmp_path):
     np.testing.assert_array_equal(only.X, fit.X)
 
 
-def test_links_open_the_pages_of_the_run(tracker):
-    tracker = MlflowTracker(
-        tracking_uri=tracker.tracking_uri,
-        artifact_root=tracker.artifact_root,
-        ui_url="http://somewhere:1/",
-    )
+def test_links_name_no_host_and_no_port(tracker, monkeypatch):
+    monkeypatch.setenv("GLMHMM_DAGSTER_URL", "http://127.0.0.1:4321")
+    monkeypatch.setenv("GLMHMM_MLFLOW_URL", "http://127.0.0.1:1234")
     run = log(tracker, make_fits(numbers=(1,)))[1]
     with tracker.open("mice") as store:
-        assert run.url == (
-            f"http://somewhere:1/#/experiments/{store.experiment_id}/runs/{run.run_id}"
-            "?workflowType=machine_learning"
-        )
-        assert "searchFilter=tags.subject%20%3D%20%27mouse%201%27" in store.subject_url("mouse 1")
+        experiment = store.experiment_id
+        assert run.url == f"/to/mlflow/experiments/{experiment}/runs/{run.run_id}?{WORKFLOW}"
+        page = store.subject_url("mouse 1")
+    assert page.startswith(f"/to/mlflow/experiments/{experiment}/runs?searchFilter=tags.subject%20")
+    tags = tracker.prepare().get_run(run.run_id).data.tags
+    assert not [value for value in tags.values() if "127.0.0.1" in value]
+
+
+def test_somebody_elses_server_gets_links_to_a_public_address_alone(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://lab:8080")
+    monkeypatch.setenv("GLMHMM_DAGSTER_URL", "http://127.0.0.1:4321")
+    said = MlflowTracker().origin("mice", "two_afc", "run-1").links("subject_fits", "ann")
+    assert said == "In Dagster: asset mice/subject_fits, partition ann, run run-1."
+    monkeypatch.setenv("GLMHMM_PUBLIC_URL", "https://lab.org/dagster/")
+    said = MlflowTracker().origin("mice", "two_afc", "run-1").links("subject_fits", "ann")
+    page = "https://lab.org/dagster/assets/mice/subject_fits?view=partitions&partition=ann"
+    assert said.startswith(f"In Dagster: [what made it]({page})")
 
 
 def test_logging_again_changes_nothing(tracker, client):
@@ -341,7 +350,7 @@ def test_stages_do_not_supersede_one_anothers_runs(tracker, client):
     assert metrics["chosen_share"] == choice.table.filter("chosen")["chosen_share"].item()
     assert (metrics["subjects"], metrics["subjects_left_out"]) == (3, 0)
     assert "less than 0.01" in run.data.tags["why"]
-    assert run.data.tags["dagster_fit_url"].endswith("/assets/mice/state_choice")
+    assert run.data.tags["dagster_asset"] == "mice/state_choice"
     log(tracker, make_fits(COHORT, fingerprint="f2"))
     assert client.get_run(told.run_id).data.tags["superseded"] == "false"
     assert len(all_runs(client, subject=COHORT, superseded="false")) == 3
@@ -523,12 +532,9 @@ def test_a_server_that_goes_away_midway_fails_soon_and_clearly(monkeypatch):
 def test_the_store_is_chosen_by_field_then_environment_then_home(monkeypatch, tmp_path):
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("GLMHMM_MLFLOW_URL", raising=False)
     assert MlflowTracker().store_uri == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
-    assert MlflowTracker().pages == "http://127.0.0.1:5000"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://lab:8080/")
     assert MlflowTracker().store_uri == "http://lab:8080/"
-    assert MlflowTracker().pages == "http://lab:8080"
     assert MlflowTracker(tracking_uri="sqlite:////x.db").store_uri == "sqlite:////x.db"
 
 
