@@ -4,7 +4,9 @@ What belongs here is the assembly alone. A study file that cannot be used become
 says why, and hides no other study.
 """
 
+import hashlib
 import logging
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -45,8 +47,14 @@ from glmhmm_assets.io_managers import build_io_managers
 from glmhmm_assets.notification import build_failure_sensor
 from glmhmm_assets.resources.tracker import MlflowTracker
 from glmhmm_assets.stages import in_stages
-from glmhmm_assets.study import Study, dagster_home, load_studies
-from glmhmm_core.errors import InputError
+from glmhmm_assets.study import (
+    BROKEN,
+    Study,
+    dagster_home,
+    load_studies,
+    printable,
+    standing_alone,
+)
 
 _log = logging.getLogger("glmhmm")
 
@@ -114,13 +122,21 @@ def broken_study(name: str, problem: str) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             dg.AssetSpec(
-                key=dg.AssetKey(["broken_studies", re.sub(r"\W", "_", name)]),
-                group_name="broken_studies",
+                key=dg.AssetKey([BROKEN, _asset_name(name)]),
+                group_name=BROKEN,
                 kinds={"toml"},
                 description=f"**Not usable:** {problem} Then reload the definitions.",
             )
         ]
     )
+
+
+def _asset_name(name: str) -> str:
+    """Make a name that Dagster takes; of two names no two become the same."""
+    if re.fullmatch(r"[A-Za-z0-9_]{1,100}", name):
+        return name
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9_]', '_', name)[:100]}_{digest}"
 
 
 def build_defs(
@@ -139,12 +155,10 @@ def build_defs(
     studies, problems = load_studies(home / "studies")
     parts = []
     for study in studies.values():
-        try:
+        with standing_alone(study.name, study.file, problems):
             parts.append(study_definitions(study))
-        except InputError as error:
-            problems[study.name] = error
     for name, problem in problems.items():
-        _log.warning("study %s is left out: %s", name, problem)
+        _log.warning("study %s is left out: %s", printable(name), problem)
         parts.append(broken_study(name, str(problem)))
     shared = dg.Definitions(
         resources={"tracker": MlflowTracker(), **build_io_managers(home), **(resources or {})},

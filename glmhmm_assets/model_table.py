@@ -1,5 +1,6 @@
 """The table ``[model]`` of a study file, and the settings of fits that it means."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from glmhmm_core.tasks.task import Task
 
 PositiveFloat = Annotated[float, Field(gt=0)]
+#: More states or folds than any study can tell apart would take the memory of all studies.
+NumStates = Annotated[int, Field(ge=1, le=50)]
 Text = Annotated[str, Field(min_length=1)]
 OneOrSeveral = Annotated[
     Annotated[PositiveFloat, Tag("one")]
@@ -61,19 +64,21 @@ class ModelTable(TomlTable):
     """
 
     num_states: Annotated[
-        tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, strict=False)
+        tuple[NumStates, ...], Field(min_length=1, max_length=50, strict=False)
     ] = (1, 2, 3, 4, 5)
     emission_prior_scale: OneOrSeveral | None = None
     transition_regressors: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     transition_prior_scale: OneOrSeveral | None = None
     frozen: Annotated[tuple[FrozenTable, ...], Field(strict=False)] = ()
-    transition_concentration: Annotated[float, Field(ge=1)] = FitSettings.transition_concentration
-    stickiness: Annotated[float, Field(ge=0)] = FitSettings.stickiness
-    n_restarts: Annotated[int, Field(ge=1)] = FitSettings.n_restarts
-    max_iters: Annotated[int, Field(ge=1)] = FitSettings.max_iters
-    tol: PositiveFloat = FitSettings.tol
+    transition_concentration: Annotated[float, Field(ge=1, lt=math.inf)] = (
+        FitSettings.transition_concentration
+    )
+    stickiness: Annotated[float, Field(ge=0, lt=math.inf)] = FitSettings.stickiness
+    n_restarts: Annotated[int, Field(ge=1, le=1_000)] = FitSettings.n_restarts
+    max_iters: Annotated[int, Field(ge=1, le=1_000_000)] = FitSettings.max_iters
+    tol: Annotated[float, Field(gt=0, lt=math.inf)] = FitSettings.tol
     seed: Annotated[int, Field(ge=0, lt=2**31)] = FitSettings.seed
-    cv_folds: Annotated[int, Field(ge=0)] = 5
+    cv_folds: Annotated[int, Field(ge=0, le=100)] = 5
 
     @field_validator("num_states")
     @classmethod

@@ -6,19 +6,21 @@ or knows Dagster; the name of a study is the stem of its file and becomes the ke
 assets, the name of its partition set, its sensor, its schedule and its MLflow experiment.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 from zoneinfo import available_timezones
 
+from fsspec import get_filesystem_class
 from pydantic import Field, field_validator
 from upath import UPath
 
-from glmhmm_assets.model_table import ModelTable, PositiveFloat, Text
+from glmhmm_assets.model_table import ModelTable, NumStates, Text
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.settings import FitSettings
 from glmhmm_core.toml_table import TomlTable, check_table, read_toml
@@ -33,6 +35,9 @@ DEFAULT_HOME = Path(__file__).parents[1] / "dagster_home"
 #: for suffixes in the names of files.
 NAME_LENGTH = 100
 STUDY_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_]{{0,{NAME_LENGTH - 1}}}")
+
+#: Group of the assets that stand for study files that cannot be used.
+BROKEN = "broken_studies"
 
 
 #: Models that a study may hold its GLM-HMMs against.
@@ -60,7 +65,18 @@ class SessionsTable(TomlTable):
 
     path: Text
     format: Literal["alf", "csv", "parquet"]
-    quiet_seconds: Annotated[float, Field(ge=0)] = 30.0
+    quiet_seconds: Annotated[float, Field(ge=0, le=31_536_000)] = 30.0
+
+    @field_validator("path")
+    @classmethod
+    def _known_address(cls, value: str) -> str:
+        if "://" in value:
+            try:
+                get_filesystem_class(value.partition("://")[0])
+                UPath(value)
+            except Exception as error:  # each kind of address raises errors of its own
+                raise ValueError(f"an address that cannot be opened here ({error})") from error
+        return value
 
 
 class ExcludeTable(TomlTable):
@@ -86,7 +102,7 @@ class ComparisonTable(TomlTable):
     """
 
     models: Annotated[tuple[Baseline, ...], Field(strict=False)] = get_args(Baseline)
-    prospective_folds: Annotated[int, Field(ge=0)] = 3
+    prospective_folds: Annotated[int, Field(ge=0, le=100)] = 3
     session_kinds: bool = True
 
 
@@ -97,8 +113,8 @@ class FiguresTable(TomlTable):
     ``example_sessions`` is how many sessions the posteriors are drawn for.
     """
 
-    num_states: Annotated[int, Field(ge=1)] = 3
-    example_sessions: Annotated[int, Field(ge=1)] = 4
+    num_states: NumStates = 3
+    example_sessions: Annotated[int, Field(ge=1, le=100)] = 4
 
 
 class ChecksTable(TomlTable):
@@ -109,9 +125,9 @@ class ChecksTable(TomlTable):
     fresh starts each. 0 means that the check is left out.
     """
 
-    simulations: Annotated[int, Field(ge=0)] = 200
-    recoveries: Annotated[int, Field(ge=0)] = 5
-    recovery_restarts: Annotated[int, Field(ge=1)] = 8
+    simulations: Annotated[int, Field(ge=0, le=100_000)] = 200
+    recoveries: Annotated[int, Field(ge=0, le=1_000)] = 5
+    recovery_restarts: Annotated[int, Field(ge=1, le=1_000)] = 8
 
     @field_validator("simulations")
     @classmethod
@@ -130,7 +146,7 @@ class HierarchyTable(TomlTable):
     """
 
     enabled: bool = True
-    num_states: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)] = ()
+    num_states: Annotated[tuple[NumStates, ...], Field(max_length=50, strict=False)] = ()
 
 
 class UncertaintyTable(TomlTable):
@@ -142,8 +158,8 @@ class UncertaintyTable(TomlTable):
     """
 
     method: Literal["curvature", "bootstrap", "nuts"] = "curvature"
-    resamples: Annotated[int, Field(ge=20)] = 200
-    draws: Annotated[int, Field(ge=100)] = 1000
+    resamples: Annotated[int, Field(ge=20, le=100_000)] = 200
+    draws: Annotated[int, Field(ge=100, le=100_000)] = 1000
 
 
 class ScheduleTable(TomlTable):
@@ -183,7 +199,7 @@ class NotifyTable(TomlTable):
     """
 
     command: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]
-    timeout_seconds: PositiveFloat = 30.0
+    timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 30.0
 
 
 class StudyFile(TomlTable):
@@ -242,6 +258,8 @@ class Study(StudyFile):
     def load_task(self) -> "Task":
         """Read the study's task, by its built-in name or from its TOML file.
 
+        A relative path starts from the study file's folder, or else from ``home``.
+
         Raises
         ------
         InputError
@@ -249,7 +267,7 @@ class Study(StudyFile):
         """
         from glmhmm_core.tasks.load import load_task
 
-        task = load_task(self.home / self.task if self.task.endswith(".toml") else self.task)
+        task = load_task(self.task, self.file.parent, self.home)
         self.model.check_names(task, f"study file {self.file}")
         return task
 
@@ -307,10 +325,10 @@ def load_study(file: Path, home: Path | None = None) -> Study:
         If the file cannot be read or is not TOML, for an unknown key (with the nearest known
         one), a missing key, or a value that cannot be; all of a file's problems at once.
     """
-    where = f"study file {file}"
-    if not STUDY_NAME.fullmatch(file.stem):
+    where = f"study file {printable(file)}"
+    if not STUDY_NAME.fullmatch(file.stem) or file.stem == BROKEN:
         raise InputError(
-            f"the name of a study cannot be {file.stem!r}",
+            f"the name of a study cannot be {printable(file.stem)!r}",
             where=where,
             remedy=f"Name the file with up to {NAME_LENGTH} letters, digits and _, a letter first.",
         )
@@ -332,13 +350,33 @@ def load_studies(folder: Path) -> tuple[dict[str, Study], dict[str, InputError]]
     studies: dict[str, Study] = {}
     problems: dict[str, InputError] = {}
     for file in sorted(folder.glob("*.toml")):
-        try:
+        with standing_alone(file.stem, file, problems):
             study = load_study(file)
             _refuse_twin(study, studies)
             studies[study.name] = study
-        except InputError as error:
-            problems[file.stem] = error
     return studies, problems
+
+
+@contextlib.contextmanager
+def standing_alone(name: str, file: Path, problems: dict[str, InputError]) -> Iterator[None]:
+    """Put down what goes wrong with one study, whatever it is, and go on with the others."""
+    try:
+        yield
+    except InputError as error:
+        problems[name] = error
+    except Exception as error:
+        problem = InputError(
+            f"unexpected {type(error).__name__}: {printable(error)[:500]}",
+            where=f"study file {printable(file)}",
+            remedy="Look for something unusual in the file, and tell the makers of this program.",
+        )
+        problem.__cause__ = error
+        problems[name] = problem
+
+
+def printable(value: object) -> str:
+    """Text that every page and terminal can show, of names that are not UTF-8 too."""
+    return str(value).encode(errors="backslashreplace").decode()
 
 
 def _refuse_twin(study: Study, others: Mapping[str, Study]) -> None:

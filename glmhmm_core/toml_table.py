@@ -1,19 +1,33 @@
 """TOML files read into declared tables, with errors in the words of the file.
 
-What belongs here is the grammar that the files of tasks and studies share: immutable tables, no
-unknown keys, every problem told at once with its place and its remedy. What the keys are is the
-business of the file's own module.
+What belongs here is the grammar that the files of tasks and studies share: regular files of
+limited size, immutable tables, no unknown keys, every problem told at once with its place and its
+remedy. What the keys are is the business of the file's own module.
 """
 
 import difflib
+import stat
 import tomllib
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from glmhmm_core.errors import InputError
+
+#: What a file may hold at most. They are far beyond what anyone writes, and keep a damaged file
+#: from taking the memory or the hours of those beside it.
+MAX_BYTES = 1_000_000
+MAX_LINE = 10_000  # characters: keys cannot span lines, and long ones take quadratic time
+MAX_DEPTH = 10  # tables and lists inside each other
+MAX_ITEMS = 5_000  # of a list or a table
+MAX_TEXT = 1_000  # characters of a text or a key
+MAX_INTEGER = 2**63 - 1  # as TOML itself
+
+#: As many problems of one file, and characters of a value, as are told.
+PROBLEMS, SHOWN = 10, 100
 
 
 class TomlTable(BaseModel):
@@ -23,21 +37,114 @@ class TomlTable(BaseModel):
 
 
 def read_toml(file: Path, where: str) -> dict[str, Any]:
-    """Read a TOML file; InputError if it cannot be read or parsed."""
+    """Read a TOML file.
+
+    Raises
+    ------
+    InputError
+        If it is no regular file, cannot be read or parsed, or holds more than the limits above.
+    """
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(
+                "no ordinary file", where=where, remedy="Put a text file in its place."
+            )
+        if status.st_size > MAX_BYTES:
+            raise _too_large(f"{status.st_size:,} bytes", f"{MAX_BYTES:,} bytes", where)
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f"cannot be read ({error})", where=where, remedy="Give a UTF-8 text file."
         ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(
-            f"not valid TOML ({error})", where=where, remedy="Correct the file at that place."
+    longest = max(map(len, text.split("\n")))
+    if longest > MAX_LINE:
+        raise _too_large(f"a line of {longest:,} characters", f"{MAX_LINE:,}", where)
+    try:
+        document = tomllib.loads(text)
+    except RecursionError as error:
+        raise _too_large(
+            "lists or tables inside each other", f"{MAX_DEPTH} levels", where
         ) from error
+    except ValueError as error:  # its own, and Python's for integers of thousands of digits
+        raise InputError(
+            f"not valid TOML ({_shortened(str(error))})",
+            where=where,
+            remedy="Correct the file at that place.",
+        ) from error
+    _check_sizes(document, where)
+    return document
 
 
-def check_table(model: type[TomlTable], document: dict[str, Any], where: str) -> None:
+def _check_sizes(document: dict[str, Any], where: str) -> None:
+    """Refuse what no file of this project needs, before anything is made of it."""
+    pending: list[tuple[Any, int, str]] = [(document, 1, "")]
+    while pending:
+        value, depth, place = pending.pop()
+        at = f" in {_shortened(place)}" if place else ""
+        if isinstance(value, dict | list):
+            if depth > MAX_DEPTH:
+                raise _too_large(
+                    f"lists or tables inside each other{at}", f"{MAX_DEPTH} levels", where
+                )
+            if len(value) > MAX_ITEMS:
+                raise _too_large(f"{len(value):,} items{at}", f"{MAX_ITEMS:,}", where)
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                _check_text(key, " in a key", where)
+                pending.append((inner, depth + 1, f"{place}.{key}" if place else key))
+        elif isinstance(value, list):
+            pending += [(inner, depth + 1, place) for inner in value]
+        elif isinstance(value, str):
+            _check_text(value, at, where)
+        elif isinstance(value, int) and abs(value) > MAX_INTEGER:
+            raise _too_large(f"an integer{at}", f"{MAX_INTEGER:,}", where)
+
+
+def _check_text(text: str, at: str, where: str) -> None:
+    if len(text) > MAX_TEXT:
+        raise _too_large(f"a text of {len(text):,} characters{at}", f"{MAX_TEXT:,}", where)
+    strange = next((c for c in text if unicodedata.category(c) == "Cc" and c not in "\t\n\r"), None)
+    if strange is not None:
+        raise InputError(
+            f"the control character U+{ord(strange):04X}{at}",
+            where=where,
+            remedy="Remove it; no name or path has one.",
+        )
+
+
+def _too_large(what: str, most: str, where: str) -> InputError:
+    return InputError(
+        f"too large: {what}, of at most {most}",
+        where=where,
+        remedy="Make it smaller, or see whether the file is damaged.",
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+
+
+def check_table(
+    model: type[TomlTable],
+    document: dict[str, Any],
+    where: str,
+    inherited: Mapping[tuple[str, ...], str] | None = None,
+) -> None:
     """Refuse a document that is not such a table.
+
+    Parameters
+    ----------
+    model
+        The table.
+    document
+        What is to be one.
+    where
+        Its file, for the message.
+    inherited
+        Keys that come from another file, and the name of that one.
 
     Raises
     ------
@@ -48,24 +155,27 @@ def check_table(model: type[TomlTable], document: dict[str, Any], where: str) ->
     try:
         model.model_validate(document)
     except ValidationError as error:
-        problems, remedies = zip(*_explain(model, error).values(), strict=True)
+        said = list(_explain(model, error, inherited or {}).values())
+        problems, remedies = zip(*said[:PROBLEMS], strict=True)
+        more = [f"and {len(said) - PROBLEMS} more"] if len(said) > PROBLEMS else []
         raise InputError(
-            "; ".join(problems), where=where, remedy=" ".join(dict.fromkeys(remedies))
+            "; ".join([*problems, *more]), where=where, remedy=" ".join(dict.fromkeys(remedies))
         ) from error
 
 
-def _explain(model: type[TomlTable], errors: ValidationError) -> dict[str, tuple[str, str]]:
+def _explain(
+    model: type[TomlTable], errors: ValidationError, inherited: Mapping[tuple[str, ...], str]
+) -> dict[str, tuple[str, str]]:
     """Put what pydantic found in the words of the file: problem and remedy by dotted key.
 
     A key can fail in several ways at once (each form that its value may have, each item of a
     list); the first is told.
     """
     said: dict[str, tuple[str, str]] = {}
-    places = [error["loc"] for error in errors.errors()]
-    for error in errors.errors():
-        if any(
-            len(p) > len(error["loc"]) and p[: len(error["loc"])] == error["loc"] for p in places
-        ):
+    found = errors.errors(include_url=False)
+    outside = {error["loc"][:n] for error in found for n in range(len(error["loc"]))}
+    for error in found:
+        if error["loc"] in outside:
             continue  # a list that is too short only for what is wrong inside it
         *table, key = _names(model, error["loc"])
         place = f"[{'.'.join(table)}]" if table else "the top level"
@@ -79,8 +189,20 @@ def _explain(model: type[TomlTable], errors: ValidationError) -> dict[str, tuple
             said.setdefault(dotted, (f"no '{key}' in {place}", f"Add '{key}' to {place}."))
         else:
             message = error["msg"].removeprefix("Value error, ")
-            said.setdefault(dotted, (f"{dotted} = {error['input']!r}: {message}", "Correct it."))
+            problem = f"{dotted} = {_shortened(repr(error['input']))}: {message}"
+            origins = list(_origins((*table, key), inherited))
+            if origins:
+                problem += f" ({'; '.join(origins)})"
+            remedy = "Correct it, or give what is inherited anew." if origins else "Correct it."
+            said.setdefault(dotted, (problem, remedy))
     return said
+
+
+def _origins(place: tuple[str, ...], inherited: Mapping[tuple[str, ...], str]) -> Iterator[str]:
+    """Say from where a key, or keys of a table, are inherited."""
+    for key, source in inherited.items():
+        if key[: len(place)] == place or place[: len(key)] == key:
+            yield f"{'.'.join(key)} is inherited from {source}"
 
 
 def _names(model: type[TomlTable], loc: Sequence[int | str]) -> list[str]:

@@ -14,11 +14,28 @@ from glmhmm_core.tasks.task import (
 from glmhmm_core.trials.schema import CLEANING_SCHEMA, ORDER_SCHEMA, TRIAL_SCHEMA
 
 
-def check_consistency(task: Task, where: str) -> None:
-    """Refuse a task whose parts contradict each other; InputError with all that is found."""
+def check_consistency(task: Task, where: str, inherited: str = "") -> None:
+    """Refuse a task whose parts contradict each other.
+
+    Parameters
+    ----------
+    task
+        The task.
+    where
+        Its file, for the message.
+    inherited
+        What of it comes from other files, in words.
+
+    Raises
+    ------
+    InputError
+        With all that is found.
+    """
     found = list(_misfits(task))
     if found:
         problems, remedies = zip(*found, strict=True)
+        if inherited:
+            remedies = (*remedies, f"(Inherited: {inherited}.)")
         raise InputError("; ".join(problems), where=where, remedy=" ".join(remedies))
 
 

@@ -5,6 +5,8 @@ are in ``tasks/tables.py``, what must fit together across tables in ``tasks/cons
 """
 
 import difflib
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +39,23 @@ from glmhmm_core.toml_table import check_table, read_toml
 
 BUILT_IN = {file.stem: file for file in sorted(Path(__file__).parent.glob("*.toml"))}
 
+#: Files that may extend each other, and columns that a task's regressors may make.
+MAX_EXTENDED, MAX_COLUMNS = 10, 2_000
+
 #: Tables of which a file that extends another gives only the keys that differ.
 _JOINED = ("columns", "choices", "feedback", "extras", "labels")
 
 
-def load_task(name_or_path: str | Path) -> Task:
+def load_task(name_or_path: str | Path, *folders: Path) -> Task:
     """Read a task.
 
     Parameters
     ----------
     name_or_path
         Name of a built-in task (``ibl_2afc``, ``two_afc``), or path of a TOML file.
+    folders
+        Where a relative path is looked for, in this order; the working directory where none is
+        given. What a task extends is looked for beside its own file first, and then there.
 
     Raises
     ------
@@ -60,20 +68,35 @@ def load_task(name_or_path: str | Path) -> Task:
     >>> load_task("ibl_2afc").feature_names
     ('stimulus', 'bias', 'previous_choice', 'wsls')
     """
-    file = _find(str(name_or_path), Path(), where=f"task {name_or_path}")
+    folders = folders or (Path(),)
+    file = _find(str(name_or_path), folders, where=f"task {name_or_path}")
+    layers = _layers(file, folders)
+    document, inherited = _joined(layers)
     where = f"task file {file}"
-    document = _joined(file, ())
-    check_table(TaskFile, document, where)
-    task = _to_task(TaskFile.model_validate(document), file)
-    check_consistency(task, where)
+    check_table(TaskFile, document, where, inherited)
+    table = TaskFile.model_validate(document)
+    _check_width(table, where)
+    task = _to_task(table, file)
+    check_consistency(task, where, _heirlooms(inherited))
     return task
 
 
-def _find(name: str, folder: Path, where: str) -> Path:
-    if name.endswith(".toml"):
-        return folder / name
+def _find(name: str, folders: Sequence[Path], where: str) -> Path:
+    """Find a task's file: built in, or the first of that path that is there."""
     if name in BUILT_IN:
         return BUILT_IN[name]
+    if name.endswith(".toml"):
+        places = list(dict.fromkeys(folder / name for folder in folders))
+        found = next((place for place in places if os.path.lexists(place)), None)
+        if found is not None:
+            return found
+        others = [file.name for place in places for file in place.parent.glob("*.toml")]
+        near = difflib.get_close_matches(Path(name).name, others, n=1)
+        raise InputError(
+            f"no such file: {' and '.join(map(str, places))}",
+            where=where,
+            remedy=f"Did you mean '{Path(name).with_name(near[0])}'?" if near else "Correct it.",
+        )
     near = difflib.get_close_matches(name, BUILT_IN, n=1)
     hint = f"Did you mean '{near[0]}'?" if near else f"Built in are {', '.join(BUILT_IN)}."
     raise InputError(
@@ -83,24 +106,76 @@ def _find(name: str, folder: Path, where: str) -> Path:
     )
 
 
-def _joined(file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    """Read a file, filled in with what it extends."""
-    where = f"task file {file}"
-    if file.resolve() in above:
-        raise InputError("it extends itself", where=where, remedy="Remove one 'extends'.")
-    document = read_toml(file, where)
-    base = document.pop("extends", None)
-    if base is None:
-        return document
-    if not isinstance(base, str):
+def _layers(file: Path, folders: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
+    """Read a file and those that it extends, itself first."""
+    layers: list[tuple[Path, dict[str, Any]]] = []
+    above: list[Path] = []
+    while True:
+        where = f"task file {file}"
+        document = read_toml(file, where)
+        above.append(file.resolve())
+        base = document.pop("extends", None)
+        layers.append((file, document))
+        if base is None:
+            return layers
+        if not isinstance(base, str):
+            raise InputError(
+                f"extends = {base!r} is no name", where=where, remedy='Write extends = "two_afc".'
+            )
+        file = _find(base, (file.parent, *folders), f"extends in {where}")
+        if file.resolve() in above:
+            raise InputError(
+                f"it extends itself, by way of {file.name}",
+                where=where,
+                remedy="Remove one 'extends'.",
+            )
+        if len(above) == MAX_EXTENDED:
+            raise InputError(
+                f"a chain of more than {MAX_EXTENDED} files that extend each other",
+                where=where,
+                remedy="Join some of them.",
+            )
+
+
+def _joined(
+    layers: Sequence[tuple[Path, dict[str, Any]]],
+) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+    """Fill a file in with what it extends; tell which keys it inherits, and from whom."""
+    joined: dict[str, Any] = {}
+    origin: dict[tuple[str, ...], Path] = {}
+    for file, document in reversed(layers):
+        for key, value in document.items():
+            before = joined.get(key)
+            if key in _JOINED and isinstance(value, dict) and isinstance(before, dict | None):
+                joined[key] = {**(before or {}), **value}
+                origin |= {(key, inner): file for inner in value}
+            else:
+                joined[key] = value
+                origin = {k: f for k, f in origin.items() if k[0] != key} | {(key,): file}
+    own = layers[0][0]
+    built_in = {file: name for name, file in BUILT_IN.items()}
+    said = {key: built_in.get(file, str(file)) for key, file in origin.items() if file != own}
+    return joined, said
+
+
+def _heirlooms(inherited: Mapping[tuple[str, ...], str]) -> str:
+    """Say which tables a file inherits, in whole or in part, and from whom."""
+    sources: dict[str, list[str]] = {}
+    for key, source in inherited.items():
+        sources.setdefault(source, []).append(".".join(key))
+    return "; ".join(f"{', '.join(keys)} from {source}" for source, keys in sources.items())
+
+
+def _check_width(file: TaskFile, where: str) -> None:
+    """Refuse a design of more columns than memory can hold for any number of trials."""
+    regressors = (*file.regressors, *file.transition_regressors)
+    most = sum(table.count or 1 for table in regressors) * (len(file.choices.names) - 1)
+    if most > MAX_COLUMNS:
         raise InputError(
-            f"extends = {base!r} is no name", where=where, remedy='Write extends = "two_afc".'
+            f"the regressors make up to {most:,} columns, of at most {MAX_COLUMNS:,}",
+            where=where,
+            remedy="Give fewer regressors, or smaller counts.",
         )
-    joined = _joined(_find(base, file.parent, where), (*above, file.resolve()))
-    for key, value in document.items():
-        join = key in _JOINED and isinstance(value, dict)
-        joined[key] = {**joined.get(key, {}), **value} if join else value
-    return joined
 
 
 def _to_task(file: TaskFile, path: Path) -> Task:

@@ -100,7 +100,7 @@ class ColumnsTable(TomlTable):
 class ChoicesTable(TomlTable):
     """``[choices]``: names of the classes in order, their codes, and the codes of no choice."""
 
-    names: Annotated[tuple[Text, ...], Field(min_length=2, strict=False)]
+    names: Annotated[tuple[Text, ...], Field(min_length=2, max_length=100, strict=False)]
     baseline: Text | None = None
     codes: dict[str, Codes]
     none: Codes = ()
@@ -110,7 +110,7 @@ class ChoicesTable(TomlTable):
         if len(set(self.names)) < len(self.names):
             raise ValueError("two choices have the same name")
         if self.baseline is not None and self.baseline not in self.names:
-            raise ValueError(f"the baseline {self.baseline!r} is not among the names")
+            raise ValueError(f"baseline is {self.baseline!r}, and no choice has that name")
         if set(self.codes) != set(self.names):
             raise ValueError("'codes' has to give a code for each of the names, and no other")
         codes = [code for several in (*self.codes.values(), self.none) for code in several]
@@ -208,7 +208,7 @@ class RegressorTable(TomlTable):
     scale: Number | None = None
     half_life: Positive | None = None
     tau: Positive | None = None
-    count: Annotated[int | None, Field(ge=1)] = None
+    count: Annotated[int | None, Field(ge=1, le=1000)] = None
     trials: Positive | None = None
     outcome: CountedOutcome | None = None
     prior_scale: Annotated[float, Field(gt=0)] | None = None
@@ -259,9 +259,9 @@ class RuleTable(TomlTable):
     """``[[rules]]``: one rule each; they run in the order of the file."""
 
     session_blocks: Numbers | None = None
-    min_sessions: Annotated[int, Field(ge=1)] | None = None
+    min_sessions: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     keep_blocks: Numbers | None = None
-    no_choice_fewer_than: Annotated[int, Field(ge=1)] | None = None
+    no_choice_fewer_than: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     mask_unless: MaskTable | None = None
 
     @model_validator(mode="after")
@@ -280,7 +280,7 @@ class TaskFile(TomlTable):
     feedback: FeedbackTable = FeedbackTable()
     extras: dict[Text, Text] = Field(default_factory=dict)
     labels: dict[Text, Text] = Field(default_factory=dict)
-    stimuli: Annotated[tuple[StimulusTable, ...], Field(strict=False)]
+    stimuli: Annotated[tuple[StimulusTable, ...], Field(max_length=200, strict=False)]
     regressors: Annotated[tuple[RegressorTable, ...], Field(min_length=1, strict=False)]
     transition_regressors: Annotated[tuple[RegressorTable, ...], Field(strict=False)] = ()
-    rules: Annotated[tuple[RuleTable, ...], Field(strict=False)] = ()
+    rules: Annotated[tuple[RuleTable, ...], Field(max_length=200, strict=False)] = ()

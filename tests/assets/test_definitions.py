@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from glmhmm_assets import definitions
 from glmhmm_assets.definitions import build_defs
 
 PER_SUBJECT = {
@@ -60,6 +61,8 @@ def defs(make_home) -> dg.Definitions:
     studies = home.file.parent
     (studies / "second.toml").write_text(text.replace('"Tiny"', '"Second"'))
     (studies / "bro-ken.toml").write_text("x = [")
+    (studies / "bro ken.toml").write_text(text)
+    (studies / "address.toml").write_text(text.replace('path = "', 'path = "foo://'))
     (studies / "no_task.toml").write_text(text.replace('"two_afc"', '"three_afc"'))
     (studies / "no_cron.toml").write_text(text + '[schedule]\nrefit = "at night"\n')
     return build_defs(home.folder)
@@ -94,14 +97,29 @@ def test_a_study_has_only_the_analyses_that_it_asks_for(make_home):
 
 def test_a_broken_study_is_shown_with_its_problem_and_hides_none(defs):
     shown = {k: s.description for k, s in specs(defs).items() if k.startswith("broken_studies/")}
-    assert set(shown) == {
-        "broken_studies/bro_ken",
-        "broken_studies/no_task",
-        "broken_studies/no_cron",
-    }
-    assert "name of a study cannot be" in shown["broken_studies/bro_ken"]
+    assert len(shown) == 5
+    odd = [told for key, told in shown.items() if key.startswith("broken_studies/bro_ken_")]
+    assert len(odd) == 2
+    assert all("name of a study cannot be" in told for told in odd)
     assert "three_afc" in shown["broken_studies/no_task"]
     assert "at night" in shown["broken_studies/no_cron"]
+    assert "sessions.path = 'foo://" in shown["broken_studies/address"]
+
+
+def test_a_study_that_fails_in_a_way_nobody_foresaw_hides_none(make_home, monkeypatch):
+    home = make_home()
+    home.file.with_name("odd.toml").write_text(home.file.read_text())
+    build = definitions.build_failure_sensor
+
+    def fail_for_one(study):
+        if study.name == "odd":
+            raise KeyError("nobody foresaw this")
+        return build(study)
+
+    monkeypatch.setattr(definitions, "build_failure_sensor", fail_for_one)
+    shown = specs(build_defs(home.folder))
+    assert "tiny/subject_fits" in shown
+    assert "unexpected KeyError: 'nobody foresaw this'" in shown["broken_studies/odd"].description
 
 
 def test_all_subject_assets_share_partitions_and_policy(defs):

@@ -1,5 +1,6 @@
 """Study files: what they may say, and that every mistake is told with its place and remedy."""
 
+import os
 import re
 from pathlib import Path
 
@@ -176,6 +177,65 @@ def test_names_that_differ_in_case_alone_are_refused(write):
     studies, problems = load_studies(folder)
     assert list(studies) == ["Mice"]
     assert "in case alone" in str(problems["mice"])
+
+
+@pytest.mark.parametrize("path", ["foo://x", "htp://lab/mice"])
+def test_an_address_of_an_unknown_kind_is_told(write, path):
+    with pytest.raises(InputError, match=r"sessions.path = '.*an address that cannot be opened"):
+        load_study(write(LEAST.replace("sessions/a", path)))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[model]\nnum_states = [51]",
+        "[model]\nn_restarts = 1001",
+        "[model]\ncv_folds = 101",
+        "[model]\nstickiness = inf",
+        "[model]\ntol = inf",
+        "[figures]\nnum_states = 51",
+        "[checks]\nsimulations = 100001",
+        "[checks]\nrecoveries = 1001",
+        "[comparison]\nprospective_folds = 101",
+        "[hierarchy]\nnum_states = [51]",
+        "[uncertainty]\nresamples = 100001",
+        '[notify]\ncommand = ["true"]\ntimeout_seconds = inf',
+    ],
+)
+def test_numbers_that_would_take_all_memory_or_time_are_refused(write, line):
+    with pytest.raises(InputError, match=r"less than|valid") as told:
+        load_study(write(f"{LEAST}{line}\n"))
+    assert line.split("\n")[-1].split(" =")[0] in str(told.value)
+
+
+def test_a_name_of_300_characters_is_refused(write):
+    path = write().with_name(f"{'x' * 101}.toml")
+    path.write_text(LEAST)
+    with pytest.raises(InputError, match="up to 100 letters"):
+        load_study(path)
+
+
+def test_files_of_every_odd_kind_hide_no_study(write):
+    folder = write(name="good.toml").parent
+    os.mkfifo(folder / "pipe.toml")
+    (folder / "folder.toml").mkdir()
+    (folder / "nowhere.toml").symlink_to("absent.toml")
+    (folder / "circle.toml").symlink_to("circle.toml")
+    (folder / "bytes.toml").write_bytes(b"\xff\xfe")
+    with Path(os.fsdecode(os.fsencode(folder) + b"/n\xe4me.toml")).open("w") as file:
+        file.write(LEAST)
+    studies, problems = load_studies(folder)
+    assert list(studies) == ["good"]
+    assert len(problems) == 6
+    for problem in problems.values():
+        str(problem).encode()
+
+
+def test_a_task_lies_beside_the_study_or_below_the_home(write):
+    own = 'extends = "two_afc"\ntitle = "own"\n'
+    write(own, name="tasks/own.toml")
+    for path in ("tasks/own.toml", "studies/tasks/own.toml"):
+        assert load_study(write(LEAST.replace("two_afc", path))).load_task().title == "own"
 
 
 def test_a_folder_that_is_missing_has_no_studies(tmp_path):
