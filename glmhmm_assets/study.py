@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 from zoneinfo import available_timezones
 
-from fsspec import get_filesystem_class
+from fsspec import get_filesystem_class  # type: ignore[import-untyped]
 from pydantic import Field, field_validator
 from upath import UPath
 
