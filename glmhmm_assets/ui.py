@@ -106,18 +106,8 @@ def serve(home: Path, dagster_port: int | None, mlflow_port: int | None, console
 def _dagster(home: Path, port: int, env: Mapping[str, str]) -> Server:
     """Dagster's pages, daemon and code server: one command runs all three."""
     workspace = str(Path(__file__).with_name("workspace.yaml"))
-    command = [
-        "-m",
-        GUARDED,
-        "dagster",
-        "dev",
-        "-w",
-        workspace,
-        "--host",
-        HOST,
-        "--port",
-        str(port),
-    ]
+    command = ["-m", GUARDED, "dagster", "dev", "-w", workspace]
+    command += ["--host", HOST, "--port", str(port)]
     return Server(
         "Dagster",
         [sys.executable, *command],
