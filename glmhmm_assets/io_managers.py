@@ -6,6 +6,7 @@ Parquet for tables and npz without pickles for arrays.
 """
 
 import filecmp
+import hashlib
 import uuid
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -15,6 +16,9 @@ from typing import Any
 
 import dagster as dg
 from upath import UPath
+
+from glmhmm_core.errors import InputError
+from glmhmm_core.trials.names import check_subject_name
 
 _SUBJECT, _REASON = "excluded_subject", "excluded_reason"
 
@@ -36,6 +40,19 @@ class SubjectFiles(dg.UPathIOManager):
     @abstractmethod
     def read(self, path: Path) -> Any:
         """Read what ``write`` wrote."""
+
+    def get_path_for_partition(
+        self, context: dg.InputContext | dg.OutputContext, path: UPath, partition: str
+    ) -> UPath:
+        """Give a subject's file; that of a partition that is no subject's name stays in the folder.
+
+        No session file makes such a partition, but whoever opens the pages can add one.
+        """
+        try:
+            check_subject_name(partition)
+        except InputError:
+            partition = f"no subject {hashlib.sha256(partition.encode()).hexdigest()}"
+        return super().get_path_for_partition(context, path, partition)
 
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
         """Write beside the place and move into it: a killed run leaves the old file or the new.

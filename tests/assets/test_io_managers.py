@@ -83,6 +83,27 @@ def test_a_range_is_written_and_read_by_subject(tmp_path):
     assert files(tmp_path) == ["a.parquet", "b.parquet"]
 
 
+def test_a_partition_that_is_no_name_stays_in_its_folder(tmp_path):
+    outside = "../../../../outside"
+    seen: dict = {}
+
+    @dg.asset(key=KEY, partitions_def=SUBJECTS, io_manager_key="tables")
+    def thing() -> dict:
+        return {outside: table()}
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("subjects", [outside])
+        dg.materialize(
+            [thing, reader(seen, partitions_def=SUBJECTS)],
+            instance=instance,
+            resources=build_io_managers(tmp_path / "home"),
+            tags=range_tags([outside], [outside]),
+        )
+    assert_frame_equal(seen[outside], table())
+    assert len(files(tmp_path / "home")) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
 def test_one_subject_is_a_dictionary_too(tmp_path):
     seen: dict = {}
     run(

@@ -35,6 +35,12 @@ query($key: AssetKeyInput!) {
   }
 }
 """
+LAUNCH = """
+mutation($asked: ExecutionParams!) {
+  launchPipelineExecution(executionParams: $asked) { ... on LaunchRunSuccess { run { runId } } }
+}
+"""
+STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 
 
 def finished_run(pages):
@@ -75,9 +81,9 @@ def test_its_models_are_in_mlflow_with_links_both_ways(pages, run):
     for one in runs.values():
         tags = {tag["key"]: tag["value"] for tag in one["data"]["tags"]}
         assert tags["dagster_run_id"] == run["runId"]
-        assert tags["dagster_run_url"] == f"{pages.dagster}/runs/{run['runId']}"
+        assert f"](/to/dagster/runs/{run['runId']})" in tags["mlflow.note.content"]
         link = links[f"mlflow_K{tags['num_states']}"]
-        assert link.startswith(pages.mlflow)
+        assert link.startswith("/to/mlflow/experiments/")
         assert one["info"]["run_id"] in link
 
 
@@ -109,13 +115,66 @@ def test_a_figure_opens_on_its_assets_page(pages, page):
 
 def test_the_links_lead_from_dagster_to_the_mlflow_run_and_back(pages, page):
     page.goto(f"{pages.dagster}/assets/tiny/fit_tracking?view=partitions&partition=ann")
-    link = page.locator(f"a[href^='{pages.mlflow}'][href*='/runs/']").last
-    page.goto(link.get_attribute("href"))
-    page.get_by_text("ann K=2").first.wait_for()
-    back = page.get_by_role("link", name="what made it")
-    back.wait_for()
-    page.goto(back.get_attribute("href"))
-    page.get_by_text("fingerprint", exact=True).first.wait_for()
+    with page.context.expect_page() as opened:
+        page.locator("a[href^='/to/mlflow/'][href*='/runs/']").last.click()
+    run = opened.value
+    run.set_default_timeout(60_000)
+    run.get_by_text("ann K=2").first.wait_for()
+    assert run.url.startswith(f"{pages.mlflow}/#/experiments/")
+    with page.context.expect_page() as opened:
+        run.get_by_role("link", name="what made it").click()
+    fit = opened.value
+    fit.set_default_timeout(60_000)
+    fit.get_by_text("fingerprint", exact=True).first.wait_for()
+    assert fit.url.startswith(f"{pages.dagster}/assets/tiny/subject_fits")
+
+
+def test_the_pages_that_are_told_show_the_study(pages, page):
+    told = [word for word in pages.output.read_text().split() if word.startswith("http")]
+    assert [address.split("/#")[0] for address in told] == [
+        f"{pages.dagster}/asset-groups", pages.mlflow
+    ]  # fmt: skip
+    page.goto(told[0])
+    page.get_by_text("tiny_fits", exact=True).first.wait_for()
+    page.goto(told[1])
+    page.get_by_text("Model training", exact=True).first.wait_for()
+    page.get_by_text("tiny", exact=True).first.wait_for()
+
+
+def test_logs_of_a_run_come_through_the_websocket(pages, page, run):
+    frames = []
+    page.on("websocket", lambda socket: socket.on("framereceived", frames.append))
+    page.goto(f"{pages.dagster}/runs/{run['runId']}")
+    page.get_by_text("RUN_SUCCESS").first.wait_for()
+    assert any("RUN_SUCCESS" in str(frame) for frame in frames)
+
+
+def test_a_launch_cannot_send_results_elsewhere(pages):
+    """The store of the tracking is no configuration: a launch that names another is not obeyed."""
+    selector = {"repositoryLocationName": "glmhmm", "repositoryName": "__repository__"}
+    asked = {
+        "selector": {
+            **selector,
+            "pipelineName": "__ASSET_JOB",
+            "assetSelection": [{"path": ["tiny", "fit_tracking"]}],
+        },
+        "mode": "default",
+        "runConfigData": json.dumps(
+            {"resources": {"tracker": {"config": {"tracking_uri": "http://127.0.0.1:9"}}}}
+        ),
+        "executionMetadata": {
+            "tags": [
+                {"key": f"dagster/asset_partition_range_{end}", "value": "ann"}
+                for end in ("start", "end")
+            ]
+        },
+    }
+    answer = pages.graphql(LAUNCH, asked=asked)["launchPipelineExecution"]
+    launched = answer["run"]["runId"]
+    wait_for(lambda: pages.graphql(STATUS, id=launched)["runOrError"]["status"] == "SUCCESS", 300,
+             "the run")  # fmt: skip
+    (event, _) = events(pages, "fit_tracking")
+    assert event["runId"] == launched
 
 
 def test_mlflow_shows_a_figure_of_the_run(pages, page):
