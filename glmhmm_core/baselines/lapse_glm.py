@@ -16,6 +16,7 @@ from glmhmm_core.baselines.lapses import (
 from glmhmm_core.baselines.result import BaselineFit
 from glmhmm_core.baselines.softmax_fit import SoftmaxModel, StartSettings, fit_softmax
 from glmhmm_core.baselines.splits import check_splits, fold_splits
+from glmhmm_core.design.arrays import classes, numbers
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.folds import Splits
 from glmhmm_core.fitting.inputs import as_problem
@@ -216,7 +217,7 @@ def predict_lapse_glm(
     InputError
         History lapses without previous choices.
     """
-    X = np.asarray(X, np.float64)
+    X = numbers("X", X, "predict_lapse_glm")
     num_classes = len(params.weights) + 1
     if previous is None and params.lapse.startswith("history"):
         raise InputError(
@@ -224,7 +225,9 @@ def predict_lapse_glm(
             where="predict_lapse_glm",
             remedy="Give previous, as previous_choices makes it.",
         )
-    before = np.full(len(X), -1) if previous is None else np.asarray(previous)
+    before = (
+        np.full(len(X), -1) if previous is None else _classes_before(previous, "predict_lapse_glm")
+    )
     logits = np.insert(X @ params.weights.T, baseline_class_idx, 0.0, axis=1)
     rates = params.lapse_rates * (num_classes if params.lapse == "class_1" else 1)
     return np.exp(log_choice_probs(logits, rates, lay_out(params.lapse, before, num_classes)))
@@ -244,10 +247,10 @@ def shared_features(X: np.ndarray, num_classes: int) -> np.ndarray:
 def _previous(given: np.ndarray | None, problem: Problem, where: str) -> np.ndarray:
     if given is None:
         return previous_choices(problem.y, problem.session_index)
-    previous = np.asarray(given)
-    if previous.shape != problem.y.shape or not np.issubdtype(previous.dtype, np.integer):
+    previous = _classes_before(given, where)
+    if previous.shape != problem.y.shape:
         raise InputError(
-            f"previous has shape {previous.shape} and type {previous.dtype}",
+            f"previous has shape {previous.shape}",
             where=where,
             remedy=f"Give {len(problem.y)} whole numbers, one per trial, negative for none.",
         )
@@ -257,4 +260,9 @@ def _previous(given: np.ndarray | None, problem: Problem, where: str) -> np.ndar
             where=where,
             remedy="Number the classes from 0.",
         )
-    return np.maximum(previous, -1)
+    return previous
+
+
+def _classes_before(given: np.ndarray, where: str) -> np.ndarray:
+    """Class of each previous choice, int64 (T,); -1 where there is none."""
+    return np.maximum(classes("previous", given, None, where)[0], -1)

@@ -9,9 +9,10 @@ from glmhmm_core.baselines.lapses import lay_out
 from glmhmm_core.baselines.result import BaselineFit
 from glmhmm_core.baselines.softmax_fit import SoftmaxModel, StartSettings, fit_softmax
 from glmhmm_core.baselines.splits import check_splits, fold_splits
+from glmhmm_core.design.arrays import numbers
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.folds import Splits
-from glmhmm_core.fitting.inputs import as_problem, numbers
+from glmhmm_core.fitting.inputs import as_problem
 from glmhmm_core.fitting.remarks import dependent
 from glmhmm_core.fitting.specification import Specification
 from glmhmm_core.fitting.validation import check_problem, weight_scale
@@ -116,6 +117,7 @@ def fit_private_alternative_glm(
         y, X.reshape(trials, -1), session_ids, mask, num_classes, reference_class_idx, where
     )
     check_problem(problem, each, where)
+    X = problem.X.reshape(X.shape)
     sides = (
         fold_splits(problem, cv_folds, seed, where)
         if splits is None
@@ -161,6 +163,6 @@ def fit_private_alternative_glm(
 
 def predict_private_alternative_glm(params: PrivateAlternativeGLM, X: np.ndarray) -> np.ndarray:
     """P(y_t = c) of every trial, float64 (T, C), of regressors (T, C, M)."""
-    logits = params.biases + np.asarray(X, np.float64) @ params.weights
+    logits = params.biases + numbers("X", X, "predict_private_alternative_glm") @ params.weights
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return odds / odds.sum(axis=1, keepdims=True)

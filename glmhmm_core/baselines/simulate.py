@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from glmhmm_core.baselines.lapse_glm import LapseGLM, predict_lapse_glm
+from glmhmm_core.design.arrays import labels, numbers
 from glmhmm_core.design.history import choice_codes
 from glmhmm_core.errors import InputError
 from glmhmm_core.tasks.task import RegressorKind
@@ -51,7 +52,8 @@ def simulate_lapse_glm(
     InputError
         Shapes disagree, or a history regressor cannot be computed.
     """
-    X, sessions = np.array(X, np.float64), np.asarray(session_ids)
+    X = numbers("X", X, "simulate_lapse_glm").copy()
+    sessions = labels("session_ids", session_ids, "simulate_lapse_glm")
     columns = history or {}
     num_classes = len(params.weights) + 1
     outcomes = [kind for kind in columns if kind != "previous_choice"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import polars as pl
 
+from glmhmm_core.design.arrays import classes, numbers, seen
 from glmhmm_core.errors import InputError
 
 
@@ -53,9 +54,13 @@ class Design:
     transition_scales: np.ndarray = field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
-        """Without transition regressors ``U`` has no columns, and a row per trial all the same."""
-        if not self.transition_names:
-            object.__setattr__(self, "U", np.empty((len(self.y), 0)))
+        """Convert arrays of other kinds; ``U`` has a row per trial even without columns."""
+        where = f"subject {self.subject!r}"
+        y, mask = classes("y", self.y, self.mask, where)
+        U = numbers("U", self.U, where) if self.transition_names else np.empty((len(y), 0))
+        X = seen(numbers("X", self.X, where), mask)
+        for name, values in (("X", X), ("y", y), ("mask", mask), ("U", U)):
+            object.__setattr__(self, name, values)
 
     def driven_by(self, names: Sequence[str]) -> "Design":
         """The same design with these transition regressors alone, in this order.

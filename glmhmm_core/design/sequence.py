@@ -26,7 +26,8 @@ def build_sequence_from_df(
     choice_col
         Class 0..C-1 of each trial; null, NaN or negative where no choice was made.
     feature_cols
-        M columns of finite numbers, used as they stand: no history is added, no bias.
+        M columns of finite numbers, used as they stand: no history is added, no bias. One may be
+        missing (null, NaN) where no choice was made; it is NaN then.
     subject_col, session_col
         Keys of each trial. Session boundaries come from the session column alone.
 
@@ -54,9 +55,12 @@ def build_sequence_from_df(
     """
     inputs, choices, masks = [], [], []
     for part, where in _subjects(df, [choice_col, *feature_cols], subject_col, session_col):
-        inputs.append(np.column_stack([_numbers(part[name], where) for name in feature_cols]))
-        choices.append(_classes(part[choice_col], where))
-        masks.append(choices[-1] >= 0)
+        made = _classes(part[choice_col], where)
+        inputs.append(
+            np.column_stack([_numbers(part[name], where, made >= 0) for name in feature_cols])
+        )
+        choices.append(made)
+        masks.append(made >= 0)
     return inputs, choices, masks
 
 
@@ -81,7 +85,8 @@ def build_sequence_from_df_2afc(
     choice_col
         0 for left, 1 for right; null, NaN or negative where no choice was made.
     contrast_L_col, contrast_R_col
-        Contrast on either side; where one is missing and the other is not, it is 0.
+        Contrast on either side; where one is missing and the other is not, it is 0. Both may be
+        missing where no choice was made.
     history_lags
         How many previous choices, 0 or more.
 
@@ -123,17 +128,19 @@ def build_sequence_from_df_2afc(
                 remedy="Code left as 0 and right as 1; more choices need build_sequence_from_df.",
             )
         left, right = (
-            _numbers(part[name], where, allow_missing=True)
+            _numbers(part[name], where, np.zeros(len(made), bool))
             for name in (contrast_L_col, contrast_R_col)
         )
-        unknown = np.flatnonzero(np.isnan(left) & np.isnan(right))
+        nothing = np.isnan(left) & np.isnan(right)
+        unknown = np.flatnonzero(nothing & (made >= 0))
         if unknown.size:
             raise InputError(
                 f"both contrasts are missing at row {unknown[0]} of the subject",
                 where=where,
-                remedy="Fill one in, or leave that trial's session out.",
+                remedy="Fill one in, or make that trial's choice null.",
             )
         signed = np.nan_to_num(right, nan=0.0) - np.nan_to_num(left, nan=0.0)
+        signed[nothing] = np.nan
         history = np.empty((len(made), 0))
         if history_lags:
             sides, sessions = np.where(made > 0, 1.0, -1.0), part[session_col].to_numpy()
@@ -152,7 +159,8 @@ def _subjects(
         raise InputError(
             f"a {type(df).__name__} is no Polars data frame",
             where="build_sequence_from_df",
-            remedy="polars.from_pandas makes one of a pandas data frame.",
+            remedy="Call .collect() on a lazy one; polars.from_pandas makes one of pandas', and "
+            "polars.DataFrame of a dictionary of columns.",
         )
     wanted = [*columns, subject_col, session_col]
     missing = [name for name in wanted if name not in df.columns]
@@ -168,7 +176,8 @@ def _subjects(
         yield part, where
 
 
-def _numbers(column: pl.Series, where: str, allow_missing: bool = False) -> np.ndarray:
+def _numbers(column: pl.Series, where: str, needed: np.ndarray) -> np.ndarray:
+    """A column as float64; NaN where a value is missing, which must not be where ``needed``."""
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
         raise InputError(
             f"column {column.name!r} holds {column.dtype}, not numbers",
@@ -176,18 +185,18 @@ def _numbers(column: pl.Series, where: str, allow_missing: bool = False) -> np.n
             remedy="Convert it to numbers.",
         )
     values = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    bad = np.flatnonzero(np.isinf(values) | (np.isnan(values) & (not allow_missing)))
+    bad = np.flatnonzero(np.isinf(values) | (np.isnan(values) & needed))
     if bad.size:
         raise InputError(
             f"column {column.name!r} is {values[bad[0]]} at row {bad[0]} of the subject",
             where=where,
-            remedy="Fill it in, or leave that trial's session out.",
+            remedy="Fill it in, or make that trial's choice null.",
         )
     return values
 
 
 def _classes(column: pl.Series, where: str) -> np.ndarray:
-    values = _numbers(column, where, allow_missing=True)
+    values = _numbers(column, where, np.zeros(len(column), bool))
     values = np.where(np.isnan(values) | (values < 0), -1.0, values)
     bad = np.flatnonzero(values != np.round(values))
     if bad.size:

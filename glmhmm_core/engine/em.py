@@ -196,6 +196,11 @@ def _maximize(
         updated = _bfgs(s.begun.inverse, s.begun.step, before.gradient - new.gradient)
         inverse = jnp.where(accepted & s.begun.quasi, updated, point.metric)
         newton = inverse @ point.gradient
+        # A state that hardly ever begins has a large metric in the logarithm of its initial
+        # probability. It falls as that rises, faster than BFGS learns of it: a step of e^100 would
+        # end at the opposite corner, and what is left of the step moves no weight.
+        k = start.initial_probs.shape[0]
+        newton = newton.at[:k].set(jnp.clip(newton[:k], -LONGEST_STEP, LONGEST_STEP))
         longest = LONGEST_STEP * jnp.maximum(1.0, jnp.sqrt(jnp.diagonal(point.metric)))
         newton = newton / jnp.maximum(1.0, (jnp.abs(newton) / longest).max())
         quasi = close & (newton @ point.gradient > 0)

@@ -180,3 +180,15 @@ def _result(before: Climb, fit: Fit) -> Climb:
 def best(climbs: Sequence[Climb], first: int = 0) -> int:
     """Index of the climb with the highest objective, of those from ``first`` on."""
     return max(range(first, len(climbs)), key=lambda r: climbs[r].objective)
+
+
+def winner(climbs: Sequence[Climb], tol: float, first: int = 0) -> int:
+    """Index of the climb that is kept, of those from ``first`` on: the one with the best end.
+
+    One that converged goes before one that did not and is higher by rounding alone, less than
+    ``tol`` of the objective: both came to the same optimum.
+    """
+    top = best(climbs, first)
+    least = climbs[top].objective - tol * max(abs(climbs[top].objective), 1.0)
+    alike = [r for r in range(first, len(climbs)) if climbs[r].objective >= least]
+    return max(alike, key=lambda r: (climbs[r].converged, climbs[r].objective))

@@ -1,5 +1,8 @@
 """Which optimum a subject gets: the population's, unless its own predicts held-out choices better.
 
+Only where the climb from the population's fit did not converge, and an own one that did is higher,
+it is the own one whatever the folds say: where that climb stands is no optimum.
+
 A subject's own best restart can be a few nats higher in sample with other states, and no better
 held out (measured on real mice); states that mean the same in every subject are worth more.
 """
@@ -29,10 +32,13 @@ def choose_optimum(own: FitResult, population: FitResult) -> FitResult:
     -------
     FitResult
         ``population``, or ``own`` if its held-out gain is more than one standard error over
-        folds; with ``own_optimum`` set.
+        folds, or it converged, ``population`` did not, and it is higher; with ``own_optimum``
+        set.
     """
     gain, error = heldout_gain(own.cv_metrics, population.cv_metrics)
-    chosen = gain is not None and error is not None and gain > max(error, LEAST_GAIN)
+    better = gain is not None and error is not None and gain > max(error, LEAST_GAIN)
+    lower = population.objective_log_probability < own.objective_log_probability
+    chosen = better or (lower and own.converged and not population.converged)
     told = OwnOptimum(
         chosen=chosen,
         objective_gain=own.objective_log_probability - population.objective_log_probability,

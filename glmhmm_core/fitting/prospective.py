@@ -11,7 +11,7 @@ import numpy as np
 
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
-from glmhmm_core.fitting.climb import Climb, Map, ProgressCallback, Training, best
+from glmhmm_core.fitting.climb import Climb, Map, ProgressCallback, Training, winner
 from glmhmm_core.fitting.fingerprint import sources_hash
 from glmhmm_core.fitting.folds import Splits, split_sessions
 from glmhmm_core.fitting.problem import Problem
@@ -173,9 +173,9 @@ class PastFits:
     def run(self, run: Map, tell: ProgressCallback) -> tuple[CVFoldResult, ...]:
         """Fit and score every fold."""
         folds = []
-        for fold, (climb, winner) in enumerate(self.ends(run, tell)):
+        for fold, (climb, kept) in enumerate(self.ends(run, tell)):
             trained, tested = (side[fold][self.problem.session_index] for side in self.splits)
-            folds.append(score_fold(self.problem, fold, trained, tested, climb, winner))
+            folds.append(score_fold(self.problem, fold, trained, tested, climb, kept))
         return tuple(folds)
 
     def ends(self, run: Map, tell: ProgressCallback) -> Iterator[tuple[Climb, int]]:
@@ -189,9 +189,9 @@ class PastFits:
             training = Training(data, fit.specification, settings, self.subject, fold)
             given = [*before, *self._same_past(fold)]
             climbs = climb_all(training, fit.num_states, training.glm(), given, run, tell)
-            winner = best(climbs)
-            before = [climbs[winner].params]
-            yield climbs[winner], winner
+            kept = winner(climbs, settings.tol)
+            before = [climbs[kept].params]
+            yield climbs[kept], kept
 
     def _same_past(self, fold: int) -> list[Parameters]:
         """Parameters of the constant chain that were fitted to this fold's sessions alone."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from glmhmm_core.engine.parameters import Parameters
-from glmhmm_core.fitting.climb import Climb, Training, best
+from glmhmm_core.fitting.climb import Climb, Training, winner
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.race import climb_all
 from glmhmm_core.fitting.result import FitResult
@@ -60,4 +60,4 @@ def refit(
     training = Training(problem.data(), fit.specification, settings, "", None)
     glm = training.glm() if n_restarts else np.empty(0)
     climbs = climb_all(training, fit.num_states, glm, starts, map, lambda _: None)
-    return climbs[best(climbs)]
+    return climbs[winner(climbs, settings.tol)]

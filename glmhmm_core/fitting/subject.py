@@ -9,7 +9,7 @@ import numpy as np
 
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
-from glmhmm_core.fitting.climb import Climb, Map, ProgressCallback, Training, best
+from glmhmm_core.fitting.climb import Climb, Map, ProgressCallback, Training, winner
 from glmhmm_core.fitting.optimum import choose_optimum
 from glmhmm_core.fitting.problem import Problem
 from glmhmm_core.fitting.race import climb_all
@@ -110,9 +110,9 @@ class Job:
                 else partial(self._fold_result, climbs, held_out)
             )
             if k in self.population and len(climbs) > 1:
-                results[k] = Candidates(fit(best(climbs, 1)), fit(0))
+                results[k] = Candidates(fit(winner(climbs, self.settings.tol, 1)), fit(0))
             else:
-                results[k] = Candidates(fit(best(climbs)))
+                results[k] = Candidates(fit(winner(climbs, self.settings.tol)))
         if held_out is not None:
             tell({"event": "cv_fold_complete", "subject": self.subject, "fold": self.fold})
         return [results[k] for k in num_states]

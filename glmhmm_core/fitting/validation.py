@@ -98,11 +98,13 @@ def check_problem(problem: Problem, specification: Specification, where: str) ->
     if U.ndim != 2:
         refuse(f"U has shape {U.shape}", "Give (trials, transition regressors).")
     arrays = {"y": y, "X": X, "U": U, "mask": mask, "session_ids": problem.session_ids}
-    lengths = {name: len(array) for name, array in arrays.items()}
-    if len(set(lengths.values())) > 1 or y.ndim != 1:
-        refuse(f"lengths differ: {lengths}", "Give one row per trial in each.")
+    if y.ndim != 1:
+        refuse(f"y has shape {y.shape}", "Give one choice per trial: (trials,).")
     if problem.session_ids.ndim != 1:
         refuse(f"session_ids have shape {problem.session_ids.shape}", "Give one name per trial.")
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        refuse(f"lengths differ: {lengths}", "Give one row per trial in each.")
     begins = problem.runs  # a name that is none begins a run of its own
     begun = zip(begins.tolist(), problem.session_ids[begins].tolist(), strict=True)
     nameless = [row for row, s in begun if s is None or s != s]
@@ -115,9 +117,20 @@ def check_problem(problem: Problem, specification: Specification, where: str) ->
             f"baseline_class_idx is {problem.baseline_class_idx}",
             f"It must be one of the {problem.num_classes} classes, counted from 0.",
         )
-    for option, names, columns in (
-        ("emission_names", specification.emission_names, X),
-        ("transition_names", specification.transition_names, U),
+    for option, names, columns, remedy in (
+        (
+            "emission_names",
+            specification.emission_names,
+            X,
+            "Regressors must be finite where a choice counts: fill it in, or mask the trial.",
+        ),
+        (
+            "transition_names",
+            specification.transition_names,
+            U,
+            "Transition regressors must be finite in every trial, masked or not, since states go "
+            "on there: fill it in.",
+        ),
     ):
         if len(names) != columns.shape[1] or len(set(names)) != len(names) or not all(names):
             refuse(
@@ -127,10 +140,7 @@ def check_problem(problem: Problem, specification: Specification, where: str) ->
         bad = np.argwhere(~np.isfinite(columns))
         if len(bad):
             row, column = bad[0]
-            refuse(
-                f"regressor {names[column]!r} is {columns[row, column]} in row {row}",
-                "Every regressor must be finite; mask the trial or mend its source.",
-            )
+            refuse(f"regressor {names[column]!r} is {columns[row, column]} in row {row}", remedy)
     if not mask.any():
         refuse("no trial has a choice", "Give at least one trial with a choice.")
     wrong = np.flatnonzero(mask & ((y < 0) | (y >= problem.num_classes)))

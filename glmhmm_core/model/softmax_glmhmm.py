@@ -13,6 +13,7 @@ from dynamax.hidden_markov_model.models.abstractions import HMM
 from dynamax.hidden_markov_model.models.initial import ParamsStandardHMMInitialState
 from dynamax.hidden_markov_model.models.transitions import ParamsStandardHMMTransitions
 
+from glmhmm_core.design.arrays import classes, numbers, seen
 from glmhmm_core.engine.parameters import Array, Parameters
 from glmhmm_core.errors import InputError
 from glmhmm_core.model.driven import DrivenTransitions, ParamsDrivenTransitions
@@ -46,10 +47,10 @@ class SoftmaxGLMHMM(HMM):
     MAP objective never falls), ``fit_sgd``, ``smoother``, ``filter``, ``most_likely_states``,
     ``marginal_log_prob``, ``sample`` (open loop: inputs as given) and ``log_prob``.
 
-    A choice of -1 is a trial without one: its state is inferred from its neighbours, and the
-    M-step does not see it. Every sequence of a batch is a session of its own; shorter sessions
-    are padded behind their end with -1 and any finite inputs, which changes neither likelihood
-    nor optimum.
+    A choice of -1 is a trial without one, and so is one that a NumPy masked array masks: its
+    state is inferred from its neighbours, and the M-step does not see it. Every sequence of a
+    batch is a session of its own; shorter sessions are padded behind their end with -1 and any
+    inputs, which changes neither likelihood nor optimum.
 
     Parameters
     ----------
@@ -227,43 +228,56 @@ class SoftmaxGLMHMM(HMM):
         self, params: Any, props: Any, emissions: Any, inputs: Any = None, **options: Any
     ) -> tuple[ParamsSoftmaxGLMHMM, jax.Array]:
         """Dynamax's EM, after a check of the data; the trace is the MAP objective."""
-        self._check(emissions, inputs)
-        return super().fit_em(params, props, emissions, inputs, **options)
+        return super().fit_em(params, props, *self._data(emissions, inputs), **options)
 
     def fit_sgd(
         self, params: Any, props: Any, emissions: Any, inputs: Any = None, **options: Any
     ) -> tuple[ParamsSoftmaxGLMHMM, jax.Array]:
         """Dynamax's gradient descent, after a check of the data."""
-        self._check(emissions, inputs)
-        return super().fit_sgd(params, props, emissions, inputs, **options)
+        return super().fit_sgd(params, props, *self._data(emissions, inputs), **options)
+
+    def log_prob(self, params: Any, states: Any, emissions: Any, inputs: Any = None) -> jax.Array:
+        """Log-probability of states and choices together, after a check of the data."""
+        return super().log_prob(params, states, *self._data(emissions, inputs))
 
     def _inference_args(self, params: Any, emissions: Any, inputs: Any) -> tuple[Any, ...]:
-        self._check(emissions, inputs)
-        return super()._inference_args(params, emissions, inputs)
+        return super()._inference_args(params, *self._data(emissions, inputs))
 
-    def _check(self, emissions: Any, inputs: Any) -> None:
-        """Refuse choices and inputs that no softmax can use; inside jit and vmap, shapes alone."""
-        columns = self.inputs_shape[0]
+    def _data(self, emissions: Any, inputs: Any) -> tuple[Any, Any]:
+        """Choices and inputs as JAX takes them; inside jit and vmap their shapes alone are checked.
+
+        Raises
+        ------
+        InputError
+            No softmax can use them.
+        """
+        where, columns = "SoftmaxGLMHMM", self.inputs_shape[0]
+        traced = isinstance(emissions, jax.core.Tracer) or isinstance(inputs, jax.core.Tracer)
+        if not traced and inputs is not None:
+            inputs = numbers("inputs", inputs, where)
+            shape = inputs.shape[:-1]
+            emissions, _ = classes("choices", emissions, None, where, shape=shape)
+            own = seen(inputs[..., : self.num_features], emissions != NO_CHOICE)
+            inputs = np.concatenate([own, inputs[..., self.num_features :]], axis=-1)
         if inputs is None or np.shape(inputs) != (*np.shape(emissions), columns):
             raise InputError(
                 f"choices {np.shape(emissions)} and inputs {np.shape(inputs)}",
-                where="SoftmaxGLMHMM",
+                where=where,
                 remedy=f"Give inputs as the choices with {columns} columns behind.",
             )
-        if isinstance(emissions, jax.core.Tracer) or isinstance(inputs, jax.core.Tracer):
-            return
-        choices = np.asarray(emissions)
-        valid = np.isin(choices, np.arange(NO_CHOICE, self.num_classes))
-        if not np.issubdtype(choices.dtype, np.integer) or not valid.all():
-            found = sorted(set(choices[~valid].tolist()))[:5]
+        if traced:
+            return emissions, inputs
+        wrong = emissions[(emissions < NO_CHOICE) | (emissions >= self.num_classes)]
+        if wrong.size:
             raise InputError(
-                f"choices of type {choices.dtype} with {found}",
-                where="SoftmaxGLMHMM",
+                f"a choice is {wrong[0]}",
+                where=where,
                 remedy=f"Give integers 0..{self.num_classes - 1}, and -1 where none was made.",
             )
-        if not np.isfinite(np.asarray(inputs)).all():
+        if not np.isfinite(inputs).all():
             raise InputError(
                 "inputs are not all finite",
-                where="SoftmaxGLMHMM",
+                where=where,
                 remedy="Remove or fill the regressors that are NaN or infinite.",
             )
+        return jnp.asarray(emissions), jnp.asarray(inputs)

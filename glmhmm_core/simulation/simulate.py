@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from glmhmm_core.design.arrays import classes, labels, numbers
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
 from glmhmm_core.simulation.closed_loop import Simulation, Subject, side_by_side
@@ -132,14 +133,18 @@ def simulate_subjects(
             where="simulate",
             remedy="Give probabilities between 0 and 1.",
         )
-    given = [np.asarray(one, dtype=np.float64) for one in X]
+    given = [numbers("X", one, "simulate") for one in X]
     driving = (
         [np.empty((len(one), 0)) for one in given]
         if U is None
-        else [np.asarray(one, dtype=np.float64) for one in U]
+        else [numbers("U", one, "simulate") for one in U]
     )
-    outcomes: Sequence[np.ndarray | None] = [None] * len(given) if rewarded is None else rewarded
-    ids = [np.asarray(one) for one in session_ids]
+    outcomes = (
+        [None] * len(given)
+        if rewarded is None
+        else [classes("rewarded", one, None, "simulate")[0] for one in rewarded]
+    )
+    ids = [labels("session_ids", one, "simulate") for one in session_ids]
     columns = zip(params, given, ids, driving, outcomes, seeds, strict=True)
     subjects = [Subject(*each) for each in columns]
     alike: dict[tuple, list[int]] = defaultdict(list)

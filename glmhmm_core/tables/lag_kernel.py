@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
+from glmhmm_core.design.arrays import numbers
 from glmhmm_core.errors import InputError
 
 #: Shortest time constant, trials: of the whole effect all but 5e-5 is at the first lag.
@@ -105,7 +106,8 @@ def fit_lag_kernel(
     >>> round(kernel.tau, 6), round(kernel.half_life, 3), kernel.success
     (3.0, 2.079, True)
     """
-    lags, weights = np.asarray(lags, np.float64), np.asarray(weights, np.float64)
+    lags = numbers("lags", lags, "fit_lag_kernel")
+    weights = numbers("weights", weights, "fit_lag_kernel")
     names = ["all"] * len(lags) if groups is None else list(groups)
     precision = _checked(lags, weights, names, errors)
     found = list(dict.fromkeys(names))
@@ -172,7 +174,7 @@ def _checked(
     def refuse(problem: str, remedy: str) -> InputError:
         return InputError(problem, where="fit_lag_kernel", remedy=remedy)
 
-    given = np.ones(len(lags)) if errors is None else np.asarray(errors, np.float64)
+    given = np.ones(len(lags)) if errors is None else numbers("errors", errors, "fit_lag_kernel")
     if not lags.shape == weights.shape == given.shape == (len(groups),):
         raise refuse(
             f"{len(lags)} lags, {len(weights)} weights, {len(groups)} groups, {len(given)} errors",

@@ -52,7 +52,7 @@ def test_nan_and_negative_choices_are_none(choice):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"x": pl.Series([0.5, None, 1, 1, 1])}, "'x' is nan at row 1 of the subject"),
+        ({"x": pl.Series([0.5, 1, None, 1, 1])}, "subject a: column 'x' is nan at row 0"),
         ({"x": pl.Series([0.5, 1, float("inf"), 1, 1])}, "subject a: column 'x' is inf at row 0"),
         ({"x": pl.Series(["a"] * 5)}, "not numbers"),
         ({"y": pl.Series([0.5, 1, 1, 1, 1])}, "choice 0.5 at row 0"),
@@ -62,6 +62,11 @@ def test_nan_and_negative_choices_are_none(choice):
 def test_what_cannot_be_used_is_named_with_its_row(changed, said):
     with pytest.raises(InputError, match=said):
         build(DF.with_columns(**changed))
+
+
+def test_a_regressor_may_be_missing_where_no_choice_was_made():
+    inputs = build(DF.with_columns(x=pl.Series([0.5, None, 1, 1, 1])))[0]
+    np.testing.assert_array_equal(inputs[0], [[0.5, 1], [np.nan, 0], [1, 1]])
 
 
 def test_a_missing_column_is_named_beside_those_that_are_there():

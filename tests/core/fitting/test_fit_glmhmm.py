@@ -10,6 +10,8 @@ from core.oracles import best_paths, by_recursion, class_probs
 from core.textbook_em import objective
 from sklearn.linear_model import LogisticRegression
 
+from glmhmm_core.engine.parameters import Parameters
+from glmhmm_core.fitting import fit_glmhmm
 from glmhmm_core.fitting.decode import most_likely_states
 
 FITS = {"two": (TWO, two), "driven": (DRIVEN, driven)}
@@ -282,3 +284,36 @@ def test_progress_is_told():
     np.testing.assert_array_equal([ends[r] for r in range(RESTARTS)], two().restart_objectives)
     for event in ("cv_fold_start", "cv_fold_complete"):
         assert sorted(e["fold"] for e in events if e["event"] == event) == [0, 1]
+
+
+def test_choices_that_numpy_masks_do_not_count():
+    trials = trials_of(GLM)
+    made = np.maximum(trials.y, 0)
+    none = ~trials.mask | (np.arange(len(made)) % 3 == 0)
+    X = np.where(none[:, None], np.nan, trials.X)  # nothing was shown there either
+    options = {"num_states": 1, "num_classes": 2}
+    masked = fit_glmhmm(np.ma.array(made, mask=none), X, trials.session_ids, **options)
+    plain = fit_glmhmm(made, trials.X, trials.session_ids, mask=~none, **options)
+    assert masked.num_choices == (~none).sum()
+    assert masked.raw_log_likelihood == plain.raw_log_likelihood
+
+
+def test_a_start_in_a_corner_of_the_initial_probabilities_converges_too():
+    """As of a pooled fit of few sessions, all of which began in one state."""
+    rng = np.random.default_rng(0)
+    for _ in range(8):  # of eight sessions the last is such that EM leaves for the other corner
+        state, trials = int(rng.random() < 0.5), []
+        for _ in range(300):
+            state = 1 - state if rng.random() < 0.03 else state
+            x = rng.choice([-1, -0.5, -0.25, 0.25, 0.5, 1])
+            log_odds = 0.5 * x + 1.5 if state else 4 * x
+            trials.append((x, rng.random() < 1 / (1 + np.exp(-log_odds))))
+    x, y = np.array(trials).T
+    matrix = np.array([[0.97, 0.03], [0.03, 0.97]])
+    weights = np.array([[[4.0, 0.0]], [[0.5, 1.5]]])
+    start = Parameters(np.array([1.0, 0.0]), matrix, weights)
+    X, session = np.column_stack([x, np.ones(300)]), np.zeros(300)
+    options = {"num_states": 2, "num_classes": 2, "n_restarts": 2}
+    result = fit_glmhmm(y, X, session, warm_start=start, **options)
+    assert result.restart_converged.all()
+    np.testing.assert_allclose(result.restart_objectives, result.objective_log_probability)

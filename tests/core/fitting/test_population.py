@@ -8,8 +8,10 @@ import pytest
 from core.engine.climbs import MAX_ITERS, TWO, trials_of
 from core.fitting.fitted import RESTARTS, design_of
 
+from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting import FitSettings, fit_population, fit_subjects
+from glmhmm_core.fitting.climb import Climb, winner
 from glmhmm_core.fitting.fingerprint import fingerprint
 from glmhmm_core.fitting.optimum import choose_optimum, heldout_gain
 from glmhmm_core.fitting.problem import Problem
@@ -198,6 +200,43 @@ def test_without_folds_the_population_stays(fits):
     picked = choose_optimum(replace(shared, best_restart=1), shared)
     assert picked.best_restart == 0
     assert picked.own_optimum.heldout_gain is None
+
+
+@pytest.mark.parametrize(
+    ("own_higher_by", "own_converged", "population_converged", "chosen"),
+    [
+        (0.3, True, False, True),
+        (0.3, True, True, False),
+        (0.3, False, False, False),
+        (-0.3, True, False, False),
+    ],
+)
+def test_a_start_that_did_not_converge_is_not_kept_over_a_better_one_that_did(
+    fits, own_higher_by, own_converged, population_converged, chosen
+):
+    shared = replace(fits["a"][2], cv_metrics=())
+    restarts = np.arange(len(shared.restart_converged))
+    of_population = replace(
+        shared, best_restart=0, restart_converged=(restarts > 0) | population_converged
+    )
+    own = replace(
+        shared,
+        best_restart=1,
+        restart_converged=(restarts != 1) | own_converged,
+        log_probability=shared.log_probability + own_higher_by,
+    )
+    assert choose_optimum(own, of_population).own_optimum.chosen is chosen
+
+
+def test_of_two_starts_at_one_optimum_the_converged_one_is_kept():
+    start = Climb.of(Parameters(np.ones(1), np.ones((1, 1)), np.zeros((1, 1, 1))))
+    ends = [
+        replace(start, trace=np.array([objective]), converged=converged)
+        for objective, converged in ((-100.0, False), (-100.0 - 1e-9, True), (-101.0, True))
+    ]
+    assert winner(ends, 1e-9) == 1
+    assert winner(ends, 1e-12) == 0
+    assert winner(ends, 1e-9, first=2) == 2
 
 
 def test_states_under_other_numbers_agree(fits):

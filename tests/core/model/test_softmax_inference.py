@@ -148,7 +148,7 @@ def agrees(counts, probs):
     [
         ([0, 2], [[0.0, 1.0]] * 2, "2"),
         ([0, -2], [[0.0, 1.0]] * 2, "-2"),
-        ([0.0, 1.0], [[0.0, 1.0]] * 2, "float64"),
+        ([0.5, 1.0], [[0.0, 1.0]] * 2, "whole number"),
         ([0, 1], [[0.0, np.nan]] * 2, "finite"),
         ([0, 1], [[0.0]] * 2, "2 columns"),
         ([0, 1], None, "2 columns"),
@@ -167,3 +167,25 @@ def test_data_that_no_softmax_can_use_are_refused(choices, inputs, told):
     for call in calls:
         with pytest.raises(InputError, match=told):
             call()
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        np.ma.array([0, 1, 1], mask=[False, True, False]),
+        np.array([[0.0], [-1.0], [1.0]]),
+        [0, -1, 1],
+    ],
+    ids=["masked", "a column of floats", "a list"],
+)
+def test_choices_of_every_form_are_the_same_to_the_model(choices):
+    """The trial without a choice has no input either."""
+    model = make(2, 2, 0)
+    params, _ = model.initialize(jr.key(0))
+    inputs = np.array([[1.0, 1.0], [np.nan, np.nan], [-1.0, 1.0]])
+    plain = jnp.array([0, -1, 1]), jnp.nan_to_num(jnp.asarray(inputs))
+    assert model.marginal_log_prob(params, choices, inputs) == model.marginal_log_prob(
+        params, *plain
+    )
+    states = jnp.array([0, 1, 0])
+    assert model.log_prob(params, states, choices, inputs) == model.log_prob(params, states, *plain)
