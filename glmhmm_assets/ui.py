@@ -20,11 +20,12 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from glmhmm_assets.addresses import DAGSTER, MLFLOW, WORKFLOW
+from glmhmm_assets.addresses import DAGSTER, MLFLOW, PUBLIC_MLFLOW, WORKFLOW
 from glmhmm_assets.home import prepare_home
 from glmhmm_assets.resources.tracker import MlflowTracker
 from glmhmm_assets.stores import prepare_dagster
@@ -128,10 +129,23 @@ def _mlflow(home: Path, port: int, store: str, env: Mapping[str, str]) -> Server
             **env,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
+            **_mlflow_checks(env),
         },
         f"http://{HOST}:{port}/health",
         home / "logs" / "ui-mlflow.log",
     )
+
+
+def _mlflow_checks(env: Mapping[str, str]) -> dict[str, str]:
+    """Let MLflow's own checks know a proxy's name too; without one they know this machine alone."""
+    if not env.get(PUBLIC_MLFLOW):
+        return {}
+    public = urlsplit(env[PUBLIC_MLFLOW])
+    hosts = ["localhost", "127.0.0.1", "[::1]", public.hostname or ""]
+    return {
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(f"{host},{host}:*" for host in hosts),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": f"{public.scheme}://{public.netloc}",
+    }
 
 
 def _addresses(home: Path, env: Mapping[str, str]) -> str:

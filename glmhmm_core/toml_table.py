@@ -70,7 +70,7 @@ def read_toml(file: Path, where: str) -> dict[str, Any]:
         ) from error
     except ValueError as error:  # its own, and Python's for integers of thousands of digits
         raise InputError(
-            f"not valid TOML ({_shortened(str(error))})",
+            f"not valid TOML ({shortened(str(error))})",
             where=where,
             remedy="Correct the file at that place.",
         ) from error
@@ -83,7 +83,7 @@ def _check_sizes(document: dict[str, Any], where: str) -> None:
     pending: list[tuple[Any, int, str]] = [(document, 1, "")]
     while pending:
         value, depth, place = pending.pop()
-        at = f" in {_shortened(place)}" if place else ""
+        at = f" in {shortened(place)}" if place else ""
         if isinstance(value, dict | list):
             if depth > MAX_DEPTH:
                 raise _too_large(
@@ -123,7 +123,8 @@ def _too_large(what: str, most: str, where: str) -> InputError:
     )
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Text that is short enough to be part of a message."""
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
@@ -189,7 +190,7 @@ def _explain(
             said.setdefault(dotted, (f"no '{key}' in {place}", f"Add '{key}' to {place}."))
         else:
             message = error["msg"].removeprefix("Value error, ")
-            problem = f"{dotted} = {_shortened(repr(error['input']))}: {message}"
+            problem = f"{dotted} = {shortened(repr(error['input']))}: {message}"
             origins = list(_origins((*table, key), inherited))
             if origins:
                 problem += f" ({'; '.join(origins)})"

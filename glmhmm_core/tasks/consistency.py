@@ -11,6 +11,7 @@ from glmhmm_core.tasks.task import (
     SessionBlocks,
     Task,
 )
+from glmhmm_core.toml_table import PROBLEMS, shortened
 from glmhmm_core.trials.schema import CLEANING_SCHEMA, ORDER_SCHEMA, TRIAL_SCHEMA
 
 
@@ -33,10 +34,11 @@ def check_consistency(task: Task, where: str, inherited: str = "") -> None:
     """
     found = list(_misfits(task))
     if found:
-        problems, remedies = zip(*found, strict=True)
-        if inherited:
-            remedies = (*remedies, f"(Inherited: {inherited}.)")
-        raise InputError("; ".join(problems), where=where, remedy=" ".join(remedies))
+        problems, remedies = zip(*found[:PROBLEMS], strict=True)
+        more = [f"and {len(found) - PROBLEMS} more"] if len(found) > PROBLEMS else []
+        source = [f"(Inherited: {shortened(inherited)}.)"] if inherited else []
+        remedy = " ".join([*dict.fromkeys(remedies), *source])
+        raise InputError("; ".join([*problems, *more]), where=where, remedy=remedy)
 
 
 def _misfits(task: Task) -> Iterator[tuple[str, str]]:

@@ -35,7 +35,7 @@ from glmhmm_core.tasks.task import (
     Stimulus,
     Task,
 )
-from glmhmm_core.toml_table import check_table, read_toml
+from glmhmm_core.toml_table import check_table, read_toml, shortened
 
 BUILT_IN = {file.stem: file for file in sorted(Path(__file__).parent.glob("*.toml"))}
 
@@ -120,7 +120,9 @@ def _layers(file: Path, folders: Sequence[Path]) -> list[tuple[Path, dict[str, A
             return layers
         if not isinstance(base, str):
             raise InputError(
-                f"extends = {base!r} is no name", where=where, remedy='Write extends = "two_afc".'
+                f"extends = {shortened(repr(base))} is no name",
+                where=where,
+                remedy='Write extends = "two_afc".',
             )
         file = _find(base, (file.parent, *folders), f"extends in {where}")
         if file.resolve() in above:

@@ -7,6 +7,8 @@ for, the results are looked at in both pages, Ctrl-C ends everything.
 import json
 import signal
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 from servers import children_of, drop_sessions, group_members, wait_for
@@ -200,6 +202,21 @@ def test_mlflow_compares_the_models(pages, page):
     page.get_by_text("Comparing 2 Runs").first.wait_for()
     for text in ("ann K=1", "ann K=2", "heldout_bits_per_trial"):
         page.get_by_text(text).first.wait_for()
+
+
+def test_mlflow_refuses_foreign_names_and_pages(pages):
+    for address, headers in (
+        ("", {"Host": "attacker.example"}),
+        ("/api/2.0/mlflow/experiments/create", {"Origin": "http://127.0.0.1:9"}),
+    ):
+        request = urllib.request.Request(f"{pages.mlflow}{address}", b"{}", headers)
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(request)
+
+
+def test_mlflows_own_checks_are_on(pages):
+    with urllib.request.urlopen(f"{pages.mlflow}/version", timeout=30) as answer:
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_the_cohort_follows_by_itself(pages):
