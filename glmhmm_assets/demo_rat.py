@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from glmhmm_core.errors import InputError
+from glmhmm_core.whole_file import beside, clear_leftovers
 
 #: One rat of Akrami et al. 2018 (Nature 554:368), as psytrack 2.0.2 (MIT) carries it.
 FILE = Path("examples") / "sampleRatData.npz"
@@ -50,10 +51,9 @@ def write_rat(csv: Path) -> pl.DataFrame:
             "feedback": data["correct"].astype(int),
         }
     )
-    csv.parent.mkdir(parents=True, exist_ok=True)
-    beside = csv.with_suffix(".part")
-    trials.write_csv(beside)
-    beside.replace(csv)
+    clear_leftovers(csv.parent)
+    with beside(csv) as place:
+        trials.write_csv(place)
     return trials
 
 

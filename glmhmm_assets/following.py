@@ -9,6 +9,8 @@ import dagster as dg
 from rich.console import Console
 from rich.status import Status
 
+from glmhmm_assets.faults import explain
+
 #: Seconds between two looks at the run's events.
 LOOK_EVERY = 0.5
 
@@ -28,7 +30,11 @@ def follow(
 
         def tell_on() -> None:
             while not done.wait(LOOK_EVERY):
-                teller.tell_news()
+                try:
+                    teller.tell_news()
+                except Exception as error:  # of a full disk, say, the run itself tells
+                    if explain(error, "") is None:
+                        raise
 
         thread = threading.Thread(target=tell_on, name="follow", daemon=True)
         thread.start()

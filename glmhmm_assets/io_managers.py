@@ -5,9 +5,7 @@ partition or for a range of them; an unpartitioned asset hands over its value al
 Parquet for tables and npz without pickles for arrays.
 """
 
-import filecmp
 import hashlib
-import uuid
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from upath import UPath
 
 from glmhmm_core.errors import InputError
 from glmhmm_core.trials.names import check_subject_name
+from glmhmm_core.whole_file import beside
 
 _SUBJECT, _REASON = "excluded_subject", "excluded_reason"
 
@@ -64,15 +63,8 @@ class SubjectFiles(dg.UPathIOManager):
             if path.exists():
                 return
             obj = obj.otherwise
-        # The suffix stays last, since NumPy appends its own where it misses it.
-        target = Path(str(path))
-        beside = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
-        try:
-            self.write(obj, beside)
-            if not (target.is_file() and filecmp.cmp(beside, target, shallow=False)):
-                beside.replace(target)
-        finally:
-            beside.unlink(missing_ok=True)
+        with beside(Path(str(path)), unless_same=True) as place:
+            self.write(obj, place)
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
         """Read one file."""

@@ -62,11 +62,8 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
     def _check_by_hand(self, run: DagsterRun) -> CheckRunHealthResult:
         """Look whether the study's lock is held."""
-        from filelock import FileLock, Timeout
+        from glmhmm_assets.leftovers import is_run_by_hand
 
-        lock = by_hand_lock(Path(self._instance.root_directory), run.tags[STUDY_TAG])
-        try:
-            with FileLock(lock, timeout=0):
-                return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its process is gone")
-        except Timeout:
+        if is_run_by_hand(Path(self._instance.root_directory), run.tags[STUDY_TAG]):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its process is gone")

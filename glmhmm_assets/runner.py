@@ -24,6 +24,7 @@ from glmhmm_assets.following import follow
 from glmhmm_assets.interrupting import execute
 from glmhmm_assets.last_lines import Listed, listed_by_checks
 from glmhmm_assets.launcher import BY_HAND_TAG, by_hand_lock
+from glmhmm_assets.leftovers import clear
 from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags
 from glmhmm_assets.resources.session_files import is_being_written, refused_subjects, scan_sessions
 from glmhmm_assets.standing import refit_log
@@ -274,6 +275,7 @@ def _alone(study: Study, instance: dg.DagsterInstance) -> Iterator[None]:
     Runs of the daemon wait for unfinished runs of their study, so one whose process was killed
     has to be marked failed, or they would wait for ever.
     """
+    clear(study.home, instance)
     lock = FileLock(by_hand_lock(study.home, study.name))
     try:
         lock.acquire(timeout=0)
@@ -286,7 +288,7 @@ def _alone(study: Study, instance: dg.DagsterInstance) -> Iterator[None]:
     with lock:
         ours = dg.RunsFilter(tags={STUDY_TAG: study.name}, statuses=_AT_WORK)
         for run in instance.get_runs(ours):
-            if BY_HAND_TAG in run.tags or _is_gone(instance, run):
+            if _is_gone(instance, run):
                 instance.report_run_failed(run, "Its process is gone.")
                 continue
             raise InputError(

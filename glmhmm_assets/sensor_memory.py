@@ -11,11 +11,11 @@ import contextlib
 import hashlib
 import json
 import time
-import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from glmhmm_core.errors import InputError
+from glmhmm_core.whole_file import beside
 
 #: Seconds after which a file that no cursor names can go: far longer than a look may take.
 _KEPT = 600.0
@@ -101,13 +101,8 @@ class MemoryFiles:
             return cursor
         path = self._path(cursor)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f".{uuid.uuid4().hex}.part")
-            try:
-                beside.write_text(memory.to_json())
-                beside.replace(path)
-            finally:
-                beside.unlink(missing_ok=True)
+            with beside(path) as place:
+                place.write_text(memory.to_json())
             self._clear({path, self._path(before or cursor)})
         except OSError as error:
             raise InputError(

@@ -113,6 +113,44 @@ def prepare_mlflow(database: Path, artifacts: str) -> None:
     make_databases(database.parent, [Path(database.name)], make)
 
 
+def follow_move(database: Path, artifacts: Path) -> None:
+    """Let the experiments of a home that was moved or copied keep their files below it.
+
+    MLflow stores where the files of an experiment and of each run lie as absolute addresses, and
+    offers no way to change them. Those below the ``mlflow/artifacts`` of another home are changed.
+
+    Parameters
+    ----------
+    database
+        The home's own SQLite store.
+    artifacts
+        Folder of the home's artifacts.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    told = "SELECT experiment_id, name, artifact_location FROM experiments"
+    with explained(str(database)), closing(_connect(database)) as connection:
+        for experiment, name, before in connection.execute(told).fetchall():
+            now = (artifacts / name).as_uri()
+            ending = now.removeprefix(artifacts.parents[1].as_uri())
+            if before == now or not before.startswith("file:") or not before.endswith(ending):
+                continue
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(
+                "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) "
+                "WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?",
+                (now, len(before) + 1, experiment, len(before), before),
+            )
+            connection.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+                (now, experiment),
+            )
+            connection.execute("COMMIT")
+
+
 def make_databases(base: Path, files: Sequence[Path], make: Callable[[Path], object]) -> None:
     """Make the databases that are missing below a folder, and those that were left unfinished.
 

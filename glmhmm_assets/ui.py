@@ -27,8 +27,9 @@ from rich.console import Console
 
 from glmhmm_assets.addresses import DAGSTER, MLFLOW, PUBLIC_MLFLOW, WORKFLOW
 from glmhmm_assets.home import prepare_home
+from glmhmm_assets.leftovers import clear
 from glmhmm_assets.resources.tracker import MlflowTracker
-from glmhmm_assets.stores import prepare_dagster
+from glmhmm_assets.stores import dagster_instance
 from glmhmm_core.errors import InputError
 
 HOST = "127.0.0.1"
@@ -87,7 +88,8 @@ def serve(home: Path, dagster_port: int | None, mlflow_port: int | None, console
             remedy="Use those, or end the `glmhmm ui` that runs elsewhere.",
         ) from None
     with lock:
-        prepare_dagster(home)
+        with dagster_instance(home) as instance:
+            clear(home, instance)
         dagster_port = _port(dagster_port, DAGSTER_PORT, "--dagster-port", console)
         dagster_url = f"http://{HOST}:{dagster_port}"
         if tracker.has_server:

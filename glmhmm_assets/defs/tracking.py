@@ -244,7 +244,7 @@ def build_cohort_tracking(study: Study) -> dg.AssetsDefinition:
         origin = tracker.origin(study.name, study.task, context.run.run_id)
         with tracker.open(study.name, "cohort_tracking") as store:
             folder = study.storage / "cohort" / "figures" / study.name
-            figures = sorted(folder.glob("*.png"))
+            figures = sorted(folder.glob("[!.]*.png"))
             models: list[LoggedModel] = []
             if isinstance(state_choice, Excluded):
                 context.add_output_metadata({"excluded": state_choice.reason})

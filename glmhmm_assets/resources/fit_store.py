@@ -50,7 +50,7 @@ class FitStore:
         """Write a subject's fits under a fingerprint, and drop its oldest beyond ``KEPT``."""
         path = self.path(fits.subject, fingerprint)
         self._function("save")(path, fits)
-        by_age = sorted(path.parent.glob("*.npz"), key=lambda file: file.stat().st_mtime)
+        by_age = sorted(path.parent.glob("[!.]*.npz"), key=lambda file: file.stat().st_mtime)
         for old in by_age[:-KEPT]:
             old.unlink(missing_ok=True)
 

@@ -3,10 +3,11 @@
 It is also what knows which fits stand: the last that were promoted.
 """
 
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from glmhmm_core.whole_file import beside
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,13 +40,8 @@ class RefitLog:
         if before.select(told).tail(1).equals(rows.select(told).tail(1)):
             return
         path = self._path(rows["subject"][0])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{uuid.uuid4().hex}.parquet")
-        try:
-            pl.concat([before, rows]).write_parquet(beside)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with beside(path) as place:
+            pl.concat([before, rows]).write_parquet(place)
 
     def champion(self, subject: str) -> tuple[str, str] | None:
         """Give fingerprint and inputs of the fits that were promoted last, if any were."""

@@ -102,11 +102,14 @@ class MlflowTracker:
         InputError
             If its file cannot be used.
         """
-        from glmhmm_assets.stores import prepare_mlflow
+        from glmhmm_assets.stores import follow_move, prepare_mlflow
 
         _quiet_mlflow()
         if self.database is not None:
             prepare_mlflow(self.database, self._artifacts.as_uri())
+            chosen = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+            if not (chosen or self.artifact_root):
+                follow_move(self.database, self._artifacts)
 
     @property
     def database(self) -> Path | None:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import zipfile
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import polars as pl
 
 from glmhmm_core.design.design import Design
 from glmhmm_core.errors import InputError
+from glmhmm_core.whole_file import beside
 
 _TEXT = ("subject", "feature_names", "transition_names", "choice_names", "baseline_class_idx")
 
@@ -31,10 +31,8 @@ def save_design(path: Path, design: Design) -> None:
         trial=design.keys["trial"].to_numpy(),
         text=np.array(json.dumps(text)),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    partial.write_bytes(data.getvalue())
-    partial.replace(path)
+    with beside(path) as place:
+        place.write_bytes(data.getvalue())
 
 
 def load_design(path: Path) -> Design:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from glmhmm_core.fitting.result import (
 )
 from glmhmm_core.fitting.settings import FitSettings, FrozenWeight
 from glmhmm_core.fitting.specification import Specification
+from glmhmm_core.whole_file import beside
 
 #: Raised with every change of what the file holds.
 FORMAT = 4
@@ -189,15 +189,8 @@ def _own_arrays() -> list[str]:
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays as one npz file, beside its place and then into it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     arguments: dict[str, Any] = dict(arrays)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        try:
-            np.savez_compressed(part, **arguments)
-            part.flush()
-            os.fsync(part.fileno())
-            Path(part.name).chmod(0o644)
-            Path(part.name).replace(path)
-        except BaseException:
-            Path(part.name).unlink(missing_ok=True)
-            raise
+    with beside(path) as place, place.open("wb") as file:
+        np.savez_compressed(file, **arguments)
+        file.flush()
+        os.fsync(file.fileno())

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, PngImagePlugin
+
+from glmhmm_core.whole_file import beside
 
 _SOURCE = "Source"
 #: The chunk that every PNG file ends with.
@@ -32,19 +33,11 @@ def save_png(figure: Figure, path: Path, dpi: int = 150, source: str = "") -> Pa
     source
         What it is drawn from, in one word (a digest); ``source_of`` reads it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     said = PngImagePlugin.PngInfo()
     said.add_text(_SOURCE, source)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            picture = _drawn(figure, dpi)
-            picture.save(file, "png", compress_level=_COMPRESSION, dpi=(dpi, dpi), pnginfo=said)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    picture = _drawn(figure, dpi)
+    with beside(path) as place, place.open("wb") as file:
+        picture.save(file, "png", compress_level=_COMPRESSION, dpi=(dpi, dpi), pnginfo=said)
     return path
 
 

@@ -16,11 +16,19 @@ from glmhmm_core.baselines import subject as baselines
 from glmhmm_core.fitting import fingerprint
 
 CORE = Path(glmhmm_core.__file__).parent
-#: What is handed from stage to stage, and so comes with the data; it computes nothing.
+#: What is handed from stage to stage, and so comes with the data, and files: nothing is computed.
 VALUES = {
     f"glmhmm_core.{name}"
     for name in (
-        *("errors", "toml_table", "trials.schema", "tasks.task", "design.design", "fitting.result"),
+        *(
+            "errors",
+            "toml_table",
+            "whole_file",
+            "trials.schema",
+            "tasks.task",
+            "design.design",
+            "fitting.result",
+        ),
     )
 }
 
@@ -127,4 +135,4 @@ def test_a_picture_is_drawn_anew_when_code_changes_that_draws_it():
     """What the rooms further back make of the data is in the tables that it shows."""
     drawing = [f"glmhmm_core.plots.{file.stem}" for file in (CORE / "plots").glob("[a-z]*.py")]
     used = {module.split(".")[1] for name in drawing for module in imports_of(name)}
-    assert used - {"errors"} == set(pictures.ROOMS)
+    assert used - {"errors", "whole_file"} == set(pictures.ROOMS)

@@ -15,7 +15,7 @@ import pytest
 from glmhmm_assets import stores
 from glmhmm_assets.home import prepare_home
 from glmhmm_assets.resources.tracker import MlflowTracker
-from glmhmm_assets.stores import DAGSTER, dagster_instance, make_databases
+from glmhmm_assets.stores import DAGSTER, dagster_instance, follow_move, make_databases
 from glmhmm_core.errors import InputError
 
 FILE = Path("a/store.db")
@@ -185,3 +185,44 @@ def test_an_mlflow_store_that_is_held_costs_no_fit(held_store):
     with pytest.raises(dg.Failure, match=r"another program holds .*No fit is lost.* alone"):
         held_store.prepare()
     assert time.monotonic() - began < 60  # MLflow itself would try for minutes
+
+
+def moved_store(old: Path, new: Path) -> Path:
+    """A store with an experiment of the home ``old`` and a run of it, as it lies in ``new``."""
+    execute(
+        new / "mlflow.db",
+        "CREATE TABLE experiments (experiment_id INTEGER, name TEXT, artifact_location TEXT)",
+        "CREATE TABLE runs (experiment_id INTEGER, artifact_uri TEXT)",
+        f"INSERT INTO experiments VALUES (1, 'my mice', '{place_in(old)}')",
+        "INSERT INTO experiments VALUES (2, 'elsewhere', 's3://lab/elsewhere')",
+        f"INSERT INTO runs VALUES (1, '{place_in(old)}/ab12/artifacts')",
+        "INSERT INTO runs VALUES (2, 's3://lab/elsewhere/cd34/artifacts')",
+    )
+    return new / "mlflow.db"
+
+
+def place_in(home: Path) -> str:
+    return (home / "mlflow" / "artifacts" / "my mice").as_uri()
+
+
+def test_what_is_logged_after_a_home_was_moved_lies_below_the_new_place(tmp_path):
+    old, new = tmp_path / "old home", tmp_path / "new home, longer"
+    database = moved_store(old, new)
+    follow_move(database, new / "mlflow" / "artifacts")
+    assert execute(database, "SELECT artifact_location FROM experiments") == [
+        (place_in(new),),
+        ("s3://lab/elsewhere",),
+    ]
+    assert execute(database, "SELECT artifact_uri FROM runs") == [
+        (f"{place_in(new)}/ab12/artifacts",),
+        ("s3://lab/elsewhere/cd34/artifacts",),
+    ]
+
+
+def test_places_that_somebody_chose_are_kept(tmp_path):
+    database = moved_store(tmp_path, tmp_path)
+    chosen = "UPDATE experiments SET artifact_location = 'file:///big/disk' WHERE name = 'my mice'"
+    execute(database, chosen)
+    follow_move(database, tmp_path / "mlflow" / "artifacts")
+    found = execute(database, "SELECT artifact_location FROM experiments WHERE name = 'my mice'")
+    assert found == [("file:///big/disk",)]
