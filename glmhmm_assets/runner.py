@@ -26,7 +26,12 @@ from glmhmm_assets.last_lines import Listed, listed_by_checks
 from glmhmm_assets.launcher import BY_HAND_TAG, by_hand_lock
 from glmhmm_assets.leftovers import clear
 from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags
-from glmhmm_assets.resources.session_files import is_being_written, refused_subjects, scan_sessions
+from glmhmm_assets.resources.session_files import (
+    is_being_written,
+    refused_subjects,
+    scan_sessions,
+    tell_report,
+)
 from glmhmm_assets.standing import refit_log
 from glmhmm_assets.stores import dagster_instance
 from glmhmm_assets.study import Study
@@ -92,8 +97,8 @@ def run_study(
     with dagster_instance(study.home) as instance, _alone(study, instance):
         with console.status(f"{study.name}: reading session files"):
             found = scan_sessions(study)
-        for row in found.report.filter(~found.report["warning"]).iter_rows(named=True):
-            console.print(f"{row['subject'] or 'session files'}: {row['reason']}", markup=False)
+        for line in tell_report(study, found.report.filter(~found.report["warning"])):
+            console.print(line, markup=False)
         subjects = _choose(study, asked, list(found.subjects))
         known = known_subjects(study, instance)
         files = [found.subjects[subject] for subject in subjects]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags, subjects_of
-from glmhmm_assets.resources.session_files import is_being_written, scan_sessions
+from glmhmm_assets.resources.session_files import is_being_written, scan_sessions, tell_report
 from glmhmm_assets.sensor_memory import Memory, MemoryFiles
 from glmhmm_assets.study import Study
 
@@ -158,8 +158,8 @@ def look(
     after = remember(memory, found, settings, looked, asks)
 
     if after.refused != memory.refused:
-        for row in found.report.iter_rows(named=True):
-            log.warning("%s: %s", row["subject"] or "session files", row["reason"])
+        for line in tell_report(study, found.report):
+            log.warning(line)
     for subject in looked.vanished:
         log.warning("%s has no session files any more; its results stay as they are", subject)
     events: list[Any] = [_vanished(study, subject) for subject in looked.vanished]

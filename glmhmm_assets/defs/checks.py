@@ -150,10 +150,12 @@ def check_cleaning(
 ) -> list[dg.AssetCheckResult]:
     """Check the cleaned trials of one run, and the report of unusable files."""
     from glmhmm_core.fitting.result import Excluded
+    from glmhmm_core.trials.report import INFORMATIVE
 
     task = study.load_task()
     trouble: dict[str, list[dict[str, str]]] = {name: [] for name in _CLEANING}
-    for row in refused.filter(~refused["warning"]).iter_rows(named=True):
+    is_trouble = ~refused["warning"] & ~refused["rule"].is_in(INFORMATIVE)
+    for row in refused.filter(is_trouble).iter_rows(named=True):
         trouble["files_usable"].append(_line(row["subject"] or "", row["reason"]))
     for subject, table in tables.items():
         if isinstance(table, KeepStored):

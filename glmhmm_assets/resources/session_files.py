@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from glmhmm_core.trials.scan import Scan, SubjectFiles
 
+#: Rows of each rule that a log and a terminal are told.
+_TOLD = 5
+
 
 def scan_sessions(study: Study) -> "Scan":
     """List the study's subjects with a digest of each one's content, and what cannot be used.
@@ -48,6 +51,18 @@ def _unknown_names(study: Study, found: "Scan") -> "pl.DataFrame":
         for subject, does in dict.fromkeys(named)
         if subject not in found.subjects
     )
+
+
+def tell_report(study: Study, report: "pl.DataFrame") -> list[str]:
+    """Sentences on what a scan left out or took for granted, of each rule the first few."""
+    lines = []
+    for _, rows in report.group_by("rule", maintain_order=True):
+        told = rows.head(_TOLD).select("subject", "reason").iter_rows()
+        lines += [f"{subject or 'session files'}: {reason}" for subject, reason in told]
+        if rows.height > _TOLD:
+            more = f"and {rows.height - _TOLD} more like it"
+            lines.append(f"{more}: `glmhmm check {study.name} --report FILE` writes them all")
+    return lines
 
 
 def refused_subjects(found: "Scan") -> dict[str, str]:

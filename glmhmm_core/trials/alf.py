@@ -1,5 +1,7 @@
 """Reader of ALF/ONE folders: ``<lab>/Subjects/<subject>/<date>/<number>/alf/_ibl_trials.*``.
 
+The namespace may be another laboratory's, or none (``trials.choice.npy``).
+
 The root may be the folder of the labs, one lab's folder, or its ``Subjects`` folder. Attributes
 are single ``.npy`` files or columns of ``_ibl_trials.table.pqt``; file names may carry a UUID
 before their extension, as a ONE cache names them. Of an attribute that is there in several
@@ -9,7 +11,6 @@ meant. Nothing is ever unpickled.
 """
 
 import hashlib
-import io
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,13 +18,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 
 from glmhmm_core.errors import InputError
 from glmhmm_core.tasks.task import Task
 from glmhmm_core.trials.alf_folders import Attribute, Collection, collections, names_of
-from glmhmm_core.trials.files import AnyPath, FileMemory, Stamped, Unreadable, entries, sha256
+from glmhmm_core.trials.files import (
+    AnyPath,
+    Entry,
+    FileMemory,
+    Stamped,
+    Unreadable,
+    entries,
+    read_bytes,
+    readable,
+    sha256,
+    stamp,
+)
+from glmhmm_core.trials.isolated import parse_isolated
+from glmhmm_core.trials.npy import read_column
 from glmhmm_core.trials.report import ReportRow
 from glmhmm_core.trials.sessions import RawSession
 
@@ -39,6 +52,7 @@ class _Folder(NamedTuple):
     session: str
     path: AnyPath
     collections: list[Collection]
+    closed: list[tuple[AnyPath, str]]  # what cannot be opened in it, and why
 
 
 @dataclass(frozen=True)
@@ -52,16 +66,28 @@ class AlfSource:
     def _homes(self) -> dict[str, list[AnyPath]]:
         """Folders of each subject: one, unless two labs have the same name."""
         found: dict[str, list[AnyPath]] = defaultdict(list)
-        for subjects in _subjects_folders(self.root):
-            for entry in entries(subjects):
-                if entry.file is None:
-                    found[entry.name].append(entry.path)
+        for entry in self._in_subjects:
+            if entry.file is None:
+                found[entry.name].append(entry.path)
         return dict(found)
+
+    @cached_property
+    def _in_subjects(self) -> list[Entry]:
+        """Everything in the ``Subjects`` folders, and the labs that cannot be opened."""
+        labs, found = _subjects_folders(self.root)
+        for folder in labs:
+            try:
+                found += entries(folder)
+            except OSError as error:
+                fault = f"cannot be opened ({error.strerror})"
+                found.append(Entry(folder.name, folder, stamp(folder), fault=fault))
+        return found
 
     def subjects(self) -> tuple[list[str], list[ReportRow]]:
         """Names of the subjects, and what is refused as a whole."""
         clashes = {name: homes for name, homes in self._homes.items() if len(homes) > 1}
-        rows = [
+        rows = [self._closed(e.path, e.fault) for e in self._in_subjects if e.fault]
+        rows += [
             ReportRow(
                 "subject",
                 "duplicate_subject",
@@ -91,25 +117,29 @@ class AlfSource:
             place = str(file.path).removeprefix(home).replace("\\", "/")
             try:
                 content = _digest(file)
-            except OSError:
+            except (OSError, Unreadable):
                 content = "unreadable"
             total.update(f"{place}\n{content}\n".encode())
         return total.hexdigest()
 
     def read(self, subject: str) -> tuple[list[RawSession], list[ReportRow]]:
         """Read all sessions in chronological order, and say which folders are none."""
-        rows = [
+        found = entries(self._homes[subject][0])
+        numbers = [entry for _, in_day in self._days(subject) for entry in in_day]
+        rows = [self._closed(e.path, e.fault, subject) for e in found + numbers if e.fault]
+        rows += [
             ReportRow(
                 "file",
                 "unknown_folder",
                 f"{self._place(entry.path)} is not used, its name is no date: write it YYYY-MM-DD",
                 subject,
             )
-            for entry in entries(self._homes[subject][0])
+            for entry in found
             if entry.file is None and not _DATE.fullmatch(entry.name)
         ]
         sessions = []
         for folder in self._sessions(subject):
+            rows += [self._closed(path, why, subject) for path, why in folder.closed]
             if len(folder.collections) != 1:
                 rows.append(self._unclear(subject, folder))
                 continue
@@ -122,14 +152,24 @@ class AlfSource:
             if told:
                 reason = f"{place}: {told}"
                 rows.append(ReportRow("session", "revision", reason, subject, folder.session))
+            if len(collection.namespaces) > 1:
+                names = " and ".join(f"{name}trials" for name in sorted(collection.namespaces))
+                reason = f"{place}: {names} files are read together: keep those of one experiment"
+                rows.append(
+                    ReportRow(
+                        *("session", "namespaces", reason, subject, folder.session), warning=True
+                    )
+                )
         return sessions, rows
+
+    def _closed(self, path: AnyPath, why: str, subject: str | None = None) -> ReportRow:
+        return ReportRow("file", "unreadable", f"{self._place(path)}: {why}", subject)
 
     def _unclear(self, subject: str, folder: _Folder) -> ReportRow:
         """Say of a session without trial files, or with several collections of them."""
         if not folder.collections:
             reason = (
-                f"{self._place(folder.path)} holds no _ibl_trials file that the task reads: "
-                "add them"
+                f"{self._place(folder.path)} holds no trials file that the task reads: add them"
             )
             return ReportRow("session", "no_files", reason, subject, folder.session)
         places = " and ".join(self._place(collection.path) for collection in folder.collections)
@@ -140,28 +180,33 @@ class AlfSource:
     def _names(self) -> re.Pattern[str]:
         return names_of(self.task.source_columns)
 
+    def _days(self, subject: str) -> list[tuple[str, list[Entry]]]:
+        """Dates of a subject, with what is in the folder of each: sessions by number."""
+        days = entries(self._homes[subject][0], _DATE)
+        return [(day.name, entries(day.path, _NUMBER)) for day in days if day.file is None]
+
     def _sessions(self, subject: str) -> Iterator[_Folder]:
         """List the session folders of a subject by date and number."""
-        for day in entries(self._homes[subject][0], _DATE):
-            numbers = entries(day.path, _NUMBER) if day.file is None else ()
+        for day, found in self._days(subject):
+            numbers = [entry for entry in found if not entry.fault]
             for number in sorted(numbers, key=lambda entry: int(entry.name)):
                 alf = number.path / "alf"
-                yield _Folder(
-                    f"{day.name}_{int(number.name):03d}", alf, collections(alf, self._names)
-                )
+                session = f"{day}_{int(number.name):03d}"
+                yield _Folder(session, alf, *collections(alf, self._names))
 
     def _place(self, path: AnyPath) -> str:
         """Where a path is below the root."""
-        return str(path).removeprefix(str(self.root)).strip("/\\") or str(path)
+        return readable(str(path).removeprefix(str(self.root)).strip("/\\") or str(path))
 
 
-def _subjects_folders(root: AnyPath) -> list[AnyPath]:
-    """Find the ``Subjects`` folders that a root stands for."""
+def _subjects_folders(root: AnyPath) -> tuple[list[AnyPath], list[Entry]]:
+    """Find the ``Subjects`` folders that a root stands for, and labs that cannot be opened."""
     if root.name == "Subjects":
-        return [root]
+        return [root], []
     if (root / "Subjects").is_dir():
-        return [root / "Subjects"]
-    labs = [entry.path / "Subjects" for entry in entries(root) if entry.file is None]
+        return [root / "Subjects"], []
+    listed = entries(root) if root.is_dir() else []
+    labs = [entry.path / "Subjects" for entry in listed if entry.file is None]
     found = [folder for folder in labs if folder.is_dir()]
     if not found:
         raise InputError(
@@ -169,7 +214,7 @@ def _subjects_folders(root: AnyPath) -> list[AnyPath]:
             where=str(root),
             remedy="Give the folder of the labs, or of one lab, as ALF has them.",
         )
-    return found
+    return found, [entry for entry in listed if entry.fault]
 
 
 def _read_columns(
@@ -194,11 +239,12 @@ def _read_columns(
     for attribute in order:
         files, revision, _ = attributes[attribute]
         try:
-            found = _read_attribute(attribute, files, wanted)
+            found, faults = _read_attribute(attribute, files, wanted)
         except Unreadable as error:
             missed = wanted if attribute == "table" else {attribute}
             defects |= dict.fromkeys(missed, str(error))
             continue
+        defects |= {name: why for name, why in faults.items() if name not in columns}
         for name, column in found.items():
             defects.pop(name, None)  # of a table that could not be read
             before = revisions.get(name, revision)
@@ -224,29 +270,19 @@ def _tell_revisions(older: Mapping[tuple[str, str], Sequence[str]]) -> str:
 
 def _read_attribute(
     attribute: str, files: Sequence[Stamped], wanted: frozenset[str]
-) -> dict[str, pl.Series]:
+) -> tuple[dict[str, pl.Series], dict[str, str]]:
+    """Read the columns that an attribute's file holds, with faults of those that have any."""
     names = [file.path.name for file in files]
     if len(files) > 1:
         raise Unreadable(f"{' and '.join(names)} hold the same: remove all but one")
     try:
-        data = files[0].path.read_bytes()
-        if attribute == "table":
-            table = pl.read_parquet(io.BytesIO(data))
-            return {name: table[name] for name in table.columns if name in wanted}
-        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-        return {attribute: _to_series(attribute, array)}
-    except Exception as error:  # a broken file makes numpy and polars raise almost anything
-        what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        raise Unreadable(
-            f"{names[0]} cannot be read ({what.strip(': ')}): copy it again from its source"
-        ) from error
-
-
-def _to_series(name: str, array: np.ndarray) -> pl.Series:
-    """Take an array of one value per trial, (T,) or (T, 1)."""
-    if not isinstance(array, np.ndarray) or array.shape not in {(array.size,), (array.size, 1)}:
-        raise ValueError(f"not one value per trial but shape {getattr(array, 'shape', None)}")
-    if array.dtype.kind not in "biufU":
-        raise ValueError(f"values of type {array.dtype}")
-    plain = {"f": np.float64, "i": np.int64, "u": np.uint64}.get(array.dtype.kind)
-    return pl.Series(name, array.ravel() if plain is None else array.ravel().astype(plain))
+        data = read_bytes(files[0].path)
+        if attribute != "table":
+            return {attribute: read_column(data, attribute)}, {}
+        _, table, faults = parse_isolated("parquet", data, wanted=sorted(wanted), as_text=False)
+        columns = {name: table[name] for name in table.columns}
+        return columns, {name: f"{names[0]}: {fault}" for name, fault in faults.items()}
+    except Unreadable as error:
+        raise Unreadable(f"{names[0]} {error}") from error
+    except OSError as error:
+        raise Unreadable(f"{names[0]} cannot be opened ({error.strerror})") from error

@@ -24,21 +24,31 @@ class Attribute(NamedTuple):
 
 
 class Collection(NamedTuple):
-    """A folder with trial files, by attribute."""
+    """A folder with trial files, by attribute, and the namespaces of their names."""
 
     path: AnyPath
     attributes: dict[str, Attribute]
+    namespaces: frozenset[str]
 
 
 def names_of(attributes: Sequence[str]) -> re.Pattern[str]:
-    """Names of the files that are read; one of the groups is the attribute."""
+    """Names of the files that are read; the groups are namespace, attribute or table, attribute.
+
+    The namespace is IBL's (``_ibl_trials.choice.npy``), that of another laboratory, or none.
+    """
     wanted = "|".join(map(re.escape, attributes))
     uuid = r"(?:\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?"
-    return re.compile(rf"_ibl_trials\.(?:(table){uuid}\.(?:pqt|parquet)|({wanted}){uuid}\.npy)")
+    return re.compile(
+        rf"(_[A-Za-z0-9]+_)?trials\.(?:(table){uuid}\.(?:pqt|parquet)|({wanted}){uuid}\.npy)"
+    )
 
 
-def collections(alf: AnyPath, names: re.Pattern[str]) -> list[Collection]:
+def collections(
+    alf: AnyPath, names: re.Pattern[str]
+) -> tuple[list[Collection], list[tuple[AnyPath, str]]]:
     """List the collections of a session that hold trial files: ``alf/`` first, the rest by name.
+
+    Beside them stands what cannot be opened, or has a name that is no text, with the reason.
 
     Parameters
     ----------
@@ -49,20 +59,28 @@ def collections(alf: AnyPath, names: re.Pattern[str]) -> list[Collection]:
     """
     # Every other file of a session is passed over without being looked at; folders have no dot.
     listed = re.compile(rf"{names.pattern}|[^.]+")
+    closed: list[tuple[AnyPath, str]] = []
     if not alf.is_dir():
-        return []
-    whole, folders = _list(alf, names, listed)
-    found = [whole, *(_list(folder, names, listed)[0] for folder in folders)]
-    return [collection for collection in found if collection.attributes]
+        return [], closed
+    whole, folders = _list(alf, names, listed, closed)
+    found = [whole, *(_list(folder, names, listed, closed)[0] for folder in folders)]
+    return [collection for collection in found if collection.attributes], closed
 
 
 def _list(
-    folder: AnyPath, names: re.Pattern[str], listed: re.Pattern[str]
+    folder: AnyPath,
+    names: re.Pattern[str],
+    listed: re.Pattern[str],
+    closed: list[tuple[AnyPath, str]],
 ) -> tuple[Collection, list[AnyPath]]:
     """Read one collection with its revisions; give the folders in it that are none, too."""
     files: dict[str, dict[str, list[Stamped]]] = defaultdict(lambda: defaultdict(list))
     others = []
+    namespaces: set[str] = set()
     for entry in entries(folder, listed):
+        if entry.fault and not names.fullmatch(entry.name):
+            closed.append((entry.path, entry.fault))
+            continue
         revision = _REVISION.fullmatch(entry.name)
         if entry.file is None and revision is None:
             others.append(entry.path)
@@ -71,9 +89,12 @@ def _list(
         for one in held:
             match = names.fullmatch(one.name)
             if match and one.file:
-                files[match[1] or match[2]][revision[1] if revision else ""].append(one.file)
+                files[match[2] or match[3]][revision[1] if revision else ""].append(one.file)
+                namespaces.add(match[1] or "")
+            elif one.fault:
+                closed.append((one.path, one.fault))
     attributes = {}
     for name, by_revision in files.items():
         *older, newest = sorted(by_revision)  # dates sort as text; none comes first
         attributes[name] = Attribute(by_revision[newest], newest, older)
-    return Collection(folder, attributes), others
+    return Collection(folder, attributes, frozenset(namespaces)), others

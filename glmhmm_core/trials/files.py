@@ -3,11 +3,13 @@
 What belongs here is listing, stamping and hashing; what is in a file is its reader's business.
 """
 
+import errno
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from string import digits
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -16,6 +18,9 @@ from upath import UPath
 
 AnyPath = Path | UPath
 T = TypeVar("T")
+
+#: Larger files are refused: they would be read into memory whole.
+MOST_BYTES = 2**30
 
 
 class Unreadable(Exception):
@@ -31,11 +36,27 @@ class Stamped(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One entry of a folder; ``file`` is None for a folder."""
+    """One entry of a folder.
+
+    Attributes
+    ----------
+    name
+        Its name, with escapes in place of bytes that are no text.
+    path
+        Where it is.
+    file
+        None for a folder.
+    is_link
+        It is a symbolic link.
+    fault
+        Why it must not be opened; empty if it may be.
+    """
 
     name: str
     path: AnyPath
     file: Stamped | None
+    is_link: bool = False
+    fault: str = ""
 
 
 def to_path(root: str | Path | UPath) -> AnyPath:
@@ -55,48 +76,85 @@ def _stamped(path: AnyPath, found: Any) -> Stamped:
     return Stamped(path, found.st_size, mtime_ns or int(found.st_mtime * 1e9))
 
 
-def entries(folder: AnyPath, wanted: re.Pattern[str] = re.compile(".*")) -> list[Entry]:
-    """List a folder by name, leaving out hidden names and those not wanted.
+def entries(
+    folder: AnyPath, wanted: re.Pattern[str] = re.compile(".*", re.DOTALL), *, hidden: bool = False
+) -> list[Entry]:
+    """List a folder by name, leaving out names that are not wanted, and hidden ones unless asked.
 
-    A file that vanishes meanwhile is left out too. A link that leads nowhere is a file: whoever
-    reads it says so.
+    A file that vanishes meanwhile is left out too. A name that is not UTF-8 is listed whatever is
+    wanted: whoever lists it says so.
     """
-    found: list[tuple[str, AnyPath, bool, Callable[[], Any]]]
+
+    def is_kept(name: str) -> bool:
+        return (hidden or not name.startswith(".")) and bool(
+            wanted.fullmatch(name) or not _is_text(name)
+        )
+
     if isinstance(folder, Path):
         with os.scandir(folder) as scanned:
-            found = [(e.name, _local(e.path), *_target(e)) for e in scanned if _kept(e, wanted)]
+            listed = [_local_entry(entry) for entry in scanned if is_kept(entry.name)]
     else:
-        found = [(p.name, p, p.is_dir(), p.stat) for p in folder.iterdir() if _kept(p, wanted)]
-    listed = []
-    for name, path, is_folder, stat in sorted(found, key=lambda entry: entry[0]):
-        try:
-            listed.append(Entry(name, path, None if is_folder else _stamped(path, stat())))
-        except FileNotFoundError:
-            continue
-    return listed
+        listed = [_remote_entry(path) for path in folder.iterdir() if is_kept(path.name)]
+    return sorted((entry for entry in listed if entry is not None), key=lambda entry: entry.name)
 
 
-def _target(entry: os.DirEntry[str]) -> tuple[bool, Callable[[], Any]]:
-    """Whether an entry is a folder, and its ``stat``: of a link that leads nowhere its own."""
+def _local_entry(found: os.DirEntry[str]) -> Entry | None:
+    path, is_link, fault = _local(found.path), found.is_symlink(), ""
     try:
-        is_folder = entry.is_dir()
-        if entry.is_symlink():
-            entry.stat()
-    except OSError:
-        if entry.is_symlink():
-            return False, partial(entry.stat, follow_symlinks=False)
-        raise
-    return is_folder, entry.stat
+        status = found.stat()
+        fault = _special(status.st_mode)
+    except OSError as error:
+        if not is_link:
+            if isinstance(error, FileNotFoundError):
+                return None
+            fault = f"cannot be opened ({error.strerror})"
+        else:
+            leads = "in a circle" if error.errno == errno.ELOOP else "nowhere"
+            fault = f"is a link that leads {leads}: remove it, or copy there what it meant"
+        try:
+            status = found.stat(follow_symlinks=False)
+        except OSError:
+            return None
+    if not _is_text(found.name):
+        fault = "has a name that is not UTF-8: rename it"
+    is_folder = stat.S_ISDIR(status.st_mode) and not fault
+    return Entry(
+        readable(found.name), path, None if is_folder else _stamped(path, status), is_link, fault
+    )
+
+
+def _remote_entry(path: UPath) -> Entry | None:
+    try:
+        return Entry(path.name, path, None if path.is_dir() else _stamped(path, path.stat()))
+    except FileNotFoundError:
+        return None
+
+
+def _special(mode: int) -> str:
+    """Say of a file that it is no plain one; empty for a plain file and for a folder."""
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return ""
+    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return f"is {kinds.get(stat.S_IFMT(mode), 'a device')}, which is never opened: remove it"
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is UTF-8; Python keeps other bytes as lone surrogates."""
+    return name.isascii() or not any("\ud800" <= char <= "\udfff" for char in name)
+
+
+def readable(name: str) -> str:
+    """Write a name with escapes in place of bytes that are no text, and of control characters."""
+    if name.isprintable():
+        return name
+    text = os.fsencode(name).decode("utf-8", "backslashreplace") if not _is_text(name) else name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @lru_cache(maxsize=2**18)
 def _local(path: str) -> Path:
     """Make a path once; a study of 100,000 files is listed every minute."""
     return Path(path)
-
-
-def _kept(entry: os.DirEntry[str] | UPath, wanted: re.Pattern[str]) -> bool:
-    return not entry.name.startswith(".") and wanted.fullmatch(entry.name) is not None
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str, str], ...]:
@@ -110,9 +168,29 @@ def natural_key(name: str) -> tuple[tuple[int, int, str, str], ...]:
     )
 
 
+def read_bytes(path: AnyPath) -> bytes:
+    """Read a whole file.
+
+    Raises
+    ------
+    Unreadable
+        It is no plain file, or larger than ``MOST_BYTES``.
+    OSError
+        It cannot be opened.
+    """
+    special = _special(path.stat().st_mode) if isinstance(path, Path) else ""
+    if special:
+        raise Unreadable(special)
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise Unreadable(f"is larger than {MOST_BYTES / 2**30:g} GiB: split it")
+    return data
+
+
 def sha256(path: AnyPath) -> str:
-    """Digest of a file's content, as hexadecimal text."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Digest of a file's content, as hexadecimal text; errors as of ``read_bytes``."""
+    return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
 class FileMemory(Generic[T]):

@@ -23,6 +23,10 @@ REPORT_SCHEMA: dict[str, pl.DataType] = {
 }
 
 
+#: Rules of rows that tell how a folder was taken, and of no trouble.
+INFORMATIVE = ("not_read", "text_form")
+
+
 class ReportRow(NamedTuple):
     """One row of a report; fields as in ``REPORT_SCHEMA``."""
 

@@ -84,9 +84,11 @@ def scan(root: str | Path | UPath, source_format: SourceFormat, task: Task) -> S
             digest=source.digest(name, files),
             newest=max(file.mtime_ns for file in files) / 1e9,
         )
-    if not subjects and all(row.rule == "no_sessions" for row in rows):
+    if not subjects and all(row.rule in ("no_sessions", "not_read") for row in rows):
+        others = [row.reason for row in rows if row.rule == "not_read"]
+        there = f" ({len(others)} files are not read, such as {others[0]})" if others else ""
         raise InputError(
-            f"no session file of format {source_format}",
+            f"no session file of format {source_format}{there}",
             where=str(root),
             remedy="Give the folder that holds them, or correct the format.",
         )

@@ -373,7 +373,9 @@ class _Session:
         return converted.values
 
     def _bad_value(self, source: str, value: object, row: int, remedy: str) -> str:
-        return f"{source!r} is {value!r} at {self._at(row)}; {remedy}"
+        text = repr(value)
+        shown = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+        return f"{source!r} is {shown} at {self._at(row)}; {remedy}"
 
     def _at(self, row: int) -> str:
         """Say where a row stands that is counted as it was read."""
@@ -421,6 +423,9 @@ class _Session:
             )
         )
 
+
+#: Characters of a value that a message repeats.
+LONGEST_SHOWN = 60
 
 #: What to do about a value that cannot be.
 NUMBER = "write a number, or nothing"

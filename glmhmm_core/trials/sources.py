@@ -37,7 +37,13 @@ class Source(Protocol):
 def open_source(root: str | Path | UPath, source_format: SourceFormat, task: Task) -> Source:
     """Open the session files of a study; InputError if there is nothing at that place."""
     path = to_path(root)
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise InputError(
+            f"it cannot be opened ({error.strerror})", where=str(path), remedy="Make it readable."
+        ) from error
+    if not is_there:
         raise InputError(
             "there is no such file or folder", where=str(path), remedy="Correct the path."
         )

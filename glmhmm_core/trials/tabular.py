@@ -4,48 +4,67 @@ A file may hold many subjects and sessions. Everything is read as text first, so
 formats share one path and every value that is no number can be named with its row.
 """
 
-import csv
-import difflib
-import gzip
 import hashlib
-import io
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
 from glmhmm_core.tasks.task import Task
 from glmhmm_core.trials.files import (
     AnyPath,
+    Entry,
     FileMemory,
     Stamped,
     Unreadable,
     entries,
     natural_key,
+    readable,
     stamp,
 )
 from glmhmm_core.trials.report import ReportRow
 from glmhmm_core.trials.sessions import RawSession
+from glmhmm_core.trials.table_files import (
+    FIELDS,
+    ROW,
+    SESSION,
+    SUBJECT,
+    SUFFIXES,
+    NoSuchTable,
+    TableFile,
+    TableFormat,
+    read_table,
+)
 
-TableFormat = Literal["csv", "parquet"]
-SUFFIXES: dict[str, tuple[str, ...]] = {
-    "csv": (".csv", ".csv.gz"),
-    "parquet": (".parquet", ".pqt"),
-}
+#: Names that programs which synchronise folders give to a file that two places have changed.
+_CONFLICT = re.compile(r"conflicted copy|\.sync-conflict-|\(case conflict", re.IGNORECASE)
 
-#: Columns added to a file's own: its row below the header, from 1; the number of fields in that
-#: row, where it is not the header's; subject and session; the run of rows of its session.
-_ROW, _FIELDS, _SUBJECT, _SESSION = "\0row", "\0fields", "\0subject", "\0session"
+#: The run of rows of its session that a row belongs to.
 _RUN = "\0run"
 
 
 class _Index(NamedTuple):
-    """What one file holds: a digest per subject, and a sentence for each thing left out."""
+    """What one file holds: a digest per subject, and a sentence for each thing that is to say."""
 
     digests: dict[str, str]
-    problems: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
+    not_read: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class _Listed:
+    """Table files in natural order, and a sentence for each other thing in the folder."""
+
+    files: list[Stamped] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    not_read: list[str] = field(default_factory=list)
+    followed: set[Path] = field(default_factory=set)  # where links led
 
 
 @dataclass(frozen=True)
@@ -61,7 +80,7 @@ class TableSource:
         """What each file holds, in reading order."""
         remembered = _index_memory(self.task, self.format)
         found = []
-        for file in self._listed[0]:
+        for file in self._listed.files:
             try:
                 found.append((file, remembered(file)))
             except OSError as error:  # not remembered: it may be gone the next time
@@ -69,58 +88,138 @@ class TableSource:
         return found
 
     @cached_property
-    def _listed(self) -> tuple[list[Stamped], list[OSError]]:
-        """Table files in natural order, and the folders that cannot be opened."""
-        if not self.root.is_dir():
-            return [stamp(self.root)], []
-        closed: list[OSError] = []
-        return list(_below(self.root, SUFFIXES[self.format], closed)), closed
+    def _of_subject(self) -> dict[str, list[tuple[Stamped, str]]]:
+        """Files of each subject, with the digest of its rows in each."""
+        found: dict[str, list[tuple[Stamped, str]]] = {}
+        for file, index in self._indexed:
+            for subject, digest in index.digests.items():
+                found.setdefault(subject, []).append((file, digest))
+        return found
+
+    @cached_property
+    def _listed(self) -> _Listed:
+        listed = _Listed()
+        if self.root.is_dir():
+            self._list(self.root, listed)
+        else:
+            listed.files.append(stamp(self.root))
+        return listed
+
+    def _list(self, folder: AnyPath, listed: _Listed) -> int:
+        """List a folder and the folders in it; give how many files are read."""
+        try:
+            found = entries(folder, hidden=True)
+        except OSError as error:
+            listed.unreadable.append(f"{error.filename}: cannot be opened ({error.strerror})")
+            return 0
+        before = len(listed.files)
+        for entry in sorted(found, key=lambda entry: natural_key(entry.name)):
+            why = self._why_not(entry, listed)
+            if not why and entry.file is not None and not entry.fault:
+                listed.files.append(entry.file)
+                continue
+            if not why and not entry.fault and not self._list(entry.path, listed):
+                why = "it is a folder without such files" if self._is_table(entry.name) else ""
+            if entry.fault:
+                listed.unreadable.append(f"{self._place(entry.path)}: {entry.fault}")
+            elif why:
+                listed.not_read.append(f"{self._place(entry.path)}: is not read: {why}")
+        return len(listed.files) - before
+
+    def _why_not(self, entry: Entry, listed: _Listed) -> str:
+        """Say why an entry of a folder is passed over; empty for one that is read."""
+        if entry.name.startswith("."):
+            return "it is hidden"
+        if _CONFLICT.search(entry.name):
+            return "it is a copy that a conflict left: keep one of the two, without such a name"
+        if entry.file is not None and not self._is_table(entry.name):
+            return f"its name does not end in {', '.join(SUFFIXES[self.format])}"
+        return self._leads_back(entry, listed) if entry.is_link and not entry.fault else ""
+
+    def _leads_back(self, link: Entry, listed: _Listed) -> str:
+        """Say of a link that it leads to a folder that holds it, or to what is read anyway."""
+        target, root = (Path(str(path)).resolve() for path in (link.path, self.root))
+        is_folder = link.file is None
+        if is_folder and Path(str(link.path.parent)).resolve().is_relative_to(target):
+            return f"it is a link back to {readable(str(target))}, which holds it"
+        is_read = target in listed.followed
+        if target.is_relative_to(root):
+            hidden = any(part.startswith(".") for part in target.relative_to(root).parts)
+            is_read |= not hidden and (is_folder or self._is_table(target.name))
+        if is_read:
+            return f"it is a link to {readable(str(target))}, which is read already"
+        listed.followed.add(target)
+        return ""
+
+    def _is_table(self, name: str) -> bool:
+        return name.lower().endswith(SUFFIXES[self.format])
 
     def subjects(self) -> tuple[list[str], list[ReportRow]]:
         """Names of the subjects, and what is left out of which file."""
-        names = dict.fromkeys(name for _, index in self._indexed for name in index.digests)
-        problems = [
-            f"{self._place(f)}: {text}" for f, index in self._indexed for text in index.problems
+        unreadable = [
+            f"{self._place(f)}: {text}" for f, index in self._indexed for text in index.unreadable
         ]
-        problems += [
-            f"{error.filename}: cannot be opened ({error.strerror})" for error in self._listed[1]
+        not_read = [
+            f"{self._place(f)}: {text}" for f, index in self._indexed for text in index.not_read
         ]
-        return list(names), [ReportRow("file", "unreadable", problem) for problem in problems]
+        rows = [
+            ReportRow("file", "unreadable", text) for text in unreadable + self._listed.unreadable
+        ]
+        rows += [ReportRow("file", "not_read", text) for text in not_read + self._listed.not_read]
+        return list(self._of_subject), [*rows, *self._said()]
+
+    def _said(self) -> Iterator[ReportRow]:
+        """How files were read, each thing once with the files it is true of."""
+        for rule, is_warning in (("text_form", False), ("looks_wrong", True)):
+            places: dict[str, list[str]] = {}
+            for file, index in self._indexed:
+                for text in index.warnings if is_warning else index.notes:
+                    places.setdefault(text, []).append(self._place(file))
+            for text, (first, *more) in places.items():
+                others = f" and {len(more)} more files" if more else ""
+                yield ReportRow("file", rule, f"{first}{others}: {text}", warning=is_warning)
 
     def files(self, subject: str) -> list[Stamped]:
         """Files that hold rows of a subject, in natural order of their names."""
-        return [file for file, index in self._indexed if subject in index.digests]
+        return [file for file, _ in self._of_subject.get(subject, ())]
 
     def digest(self, subject: str, files: Sequence[Stamped]) -> str:
         """SHA-256 of the subject's own rows, and of the names of the files they stand in."""
         total = hashlib.sha256()
-        for file, index in self._indexed:
-            if file in files:
-                total.update(f"{self._place(file)}\n{index.digests[subject]}\n".encode())
+        wanted = set(files)
+        for file, digest in self._of_subject.get(subject, ()):
+            if file in wanted:
+                total.update(f"{self._place(file)}\n{digest}\n".encode())
         return total.hexdigest()
 
     def read(self, subject: str) -> tuple[list[RawSession], list[ReportRow]]:
         """Read all sessions in order of appearance; one that is there twice comes twice."""
-        return [
-            session for file in self.files(subject) for session in self._sessions(file, subject)
-        ], []
+        sessions: list[RawSession] = []
+        rows = []
+        for file in self.files(subject):
+            try:
+                sessions += self._sessions(file, subject)
+            except Unreadable as error:  # changed since it was listed
+                reason = f"{self._place(file)}: {error}"
+                rows.append(ReportRow("file", "unreadable", reason, subject))
+        return sessions, rows
 
     def _sessions(self, file: Stamped, subject: str) -> Iterator[RawSession]:
-        table = _read_lately(file, self.task, self.format)
-        rows = table.filter((pl.col(_SUBJECT) == subject) & pl.col(_SESSION).is_not_null())
-        rows = rows.with_columns(rows[_SESSION].rle_id().alias(_RUN))
-        for session in rows.partition_by(_SESSION, maintain_order=True):
+        table = _read_lately(file, self.task, self.format).rows
+        rows = table.filter((pl.col(SUBJECT) == subject) & pl.col(SESSION).is_not_null())
+        rows = rows.with_columns(rows[SESSION].rle_id().alias(_RUN))
+        for session in rows.partition_by(SESSION, maintain_order=True):
             runs = session[_RUN].n_unique()
             for part in _copies(session, runs) or [session]:
                 yield self._session(file, part, 1 if part is not session else runs)
 
     def _session(self, file: Stamped, part: pl.DataFrame, runs: int) -> RawSession:
-        numbers = part[_ROW].to_list()
-        broken = part.filter(pl.col(_FIELDS).is_not_null())
+        numbers = part[ROW].to_list()
+        broken = part.filter(pl.col(FIELDS).is_not_null())
         which = f"rows {numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"row {numbers[0]}"
         return RawSession(
-            part[_SUBJECT][0],
-            part[_SESSION][0],
+            part[SUBJECT][0],
+            part[SESSION][0],
             f"{which} of {self._place(file)}",
             {name: part[name] for name in self.task.source_columns if name in part.columns},
             {},
@@ -130,23 +229,11 @@ class TableSource:
             fault=_fields_fault(broken.row(0, named=True)) if len(broken) else None,
         )
 
-    def _place(self, file: Stamped) -> str:
-        below = str(file.path).removeprefix(str(self.root)).strip("/\\").replace("\\", "/")
-        return below or file.path.name
-
-
-def _below(folder: AnyPath, suffixes: tuple[str, ...], closed: list[OSError]) -> Iterator[Stamped]:
-    """Files of a folder and the folders in it; those that cannot be opened are noted."""
-    try:
-        listed = entries(folder)
-    except OSError as error:
-        closed.append(error)
-        return
-    for entry in sorted(listed, key=lambda entry: natural_key(entry.name)):
-        if entry.file is None:
-            yield from _below(entry.path, suffixes, closed)
-        elif entry.name.lower().endswith(suffixes):
-            yield entry.file
+    def _place(self, file: Stamped | AnyPath) -> str:
+        """Where a file is below the root."""
+        path = file.path if isinstance(file, Stamped) else file
+        below = str(path).removeprefix(str(self.root)).strip("/\\").replace("\\", "/")
+        return readable(below or path.name)
 
 
 def _copies(session: pl.DataFrame, runs: int) -> list[pl.DataFrame]:
@@ -158,13 +245,13 @@ def _copies(session: pl.DataFrame, runs: int) -> list[pl.DataFrame]:
     parts = [session[i * length : (i + 1) * length] for i in range(runs)]
     if runs == 1 or any(part[_RUN].n_unique() > 1 for part in parts):
         return []
-    first, *others = [part.drop(_ROW, _RUN) for part in parts]
+    first, *others = [part.drop(ROW, _RUN) for part in parts]
     told = first.n_unique() > 1 and all(first.equals(other) for other in others)
     return parts if told and len(session) == length * runs else []
 
 
 def _fields_fault(row: dict[str, int]) -> str:
-    return f"row {row[_ROW]} has {row[_FIELDS]} fields, not as many as the header: correct it"
+    return f"row {row[ROW]} has {row[FIELDS]} fields, not as many as the header: correct it"
 
 
 # -- one file ------------------------------------------------------------------------------------
@@ -176,102 +263,34 @@ def _index_memory(task: Task, file_format: TableFormat) -> FileMemory[_Index]:
 
 
 @lru_cache(maxsize=1)
-def _read_lately(file: Stamped, task: Task, file_format: TableFormat) -> pl.DataFrame:
+def _read_lately(file: Stamped, task: Task, file_format: TableFormat) -> TableFile:
     """Read a file; the subjects of one file are read one after the other."""
-    return _read(file, task, file_format)
+    return read_table(file, task, file_format)
 
 
 def _index(file: Stamped, task: Task, file_format: TableFormat) -> _Index:
     """Digest the rows of each subject of a file."""
     try:
-        table = _read(file, task, file_format)
+        table, notes, warnings = read_table(file, task, file_format)
+    except NoSuchTable as error:
+        if file.path.name.lower().removesuffix(".gz").endswith(".txt"):
+            return _Index({}, not_read=(f"is not read: {error}",))
+        return _Index({}, (str(error),))
     except Unreadable as error:
         return _Index({}, (str(error),))
-    keyless = table.filter(pl.any_horizontal(pl.col(_SUBJECT, _SESSION).is_null()))
+    if table.is_empty():
+        return _Index({}, not_read=("is not read: it has no row below its header",))
     problems: tuple[str, ...] = ()
-    if len(keyless):
+    if table[SUBJECT].null_count() or table[SESSION].null_count():
+        is_keyless = pl.any_horizontal(pl.col(SUBJECT, SESSION).is_null())
+        keyless, table = table.filter(is_keyless), table.filter(~is_keyless)
         problems = (
             f"{len(keyless)} rows without subject or session are left out (row "
-            f"{keyless[_ROW][0]} is the first): fill them in",
+            f"{keyless[ROW][0]} is the first): fill them in",
         )
     digests = {}
     for (subject,), rows in (
-        table.filter(pl.col(_SUBJECT).is_not_null() & pl.col(_SESSION).is_not_null())
-        .drop(_ROW)
-        .partition_by(_SUBJECT, as_dict=True, maintain_order=True)
-        .items()
+        table.drop(ROW).partition_by(SUBJECT, as_dict=True, maintain_order=True).items()
     ):
         digests[subject] = hashlib.sha256(rows.write_csv().encode()).hexdigest()
-    return _Index(digests, problems)
-
-
-def _read(file: Stamped, task: Task, file_format: TableFormat) -> pl.DataFrame:
-    """Read the columns of the task as text, with row, subject and session beside them.
-
-    Raises
-    ------
-    Unreadable
-        The file is no such table, or a column that the task needs is not there.
-    """
-    data = file.path.read_bytes()
-    try:
-        table = _read_csv(data) if file_format == "csv" else _read_parquet(data)
-    except Exception as error:  # a broken file makes polars raise almost anything
-        what = (str(error) or type(error).__name__).splitlines()[0]
-        raise Unreadable(f"it is no {file_format} table ({what}): write it again") from error
-    keys = (task.subject_column, *task.session_columns)
-    _require(table, (*keys, *task.needed_columns, *task.order_columns))
-    wanted = dict.fromkeys(name for name in task.source_columns if name in table.columns)
-    session = pl.concat_str([_text(name) for name in task.session_columns], separator="_")
-    table = table.with_row_index(_ROW, offset=1)
-    filled = pl.any_horizontal(pl.col(*dict.fromkeys((*keys, *wanted))).is_not_null())
-    return table.filter(filled).select(
-        _ROW,
-        _FIELDS,
-        _text(task.subject_column).alias(_SUBJECT),
-        session.alias(_SESSION),
-        *wanted,
-    )
-
-
-def _text(name: str) -> pl.Expr:
-    return pl.when(pl.col(name) != "").then(pl.col(name))
-
-
-def _require(table: pl.DataFrame, needed: Sequence[str]) -> None:
-    """Refuse a table without the needed columns, or with two of the same name."""
-    missing = [name for name in dict.fromkeys(needed) if name not in table.columns]
-    if missing:
-        own = [name for name in table.columns if not name.startswith("\0")]
-        near = {name: difflib.get_close_matches(name, own, n=1) for name in missing}
-        guesses = [f"{name!r} may be {found[0]!r}" for name, found in near.items() if found]
-        if len(own) == 1 and any(mark in own[0] for mark in ";\t"):
-            guesses = ["separate the fields with commas"]
-        raise Unreadable(
-            f"no column {', '.join(map(repr, missing))}: map it in [columns] of the task"
-            + (f" ({'; '.join(guesses)})" if guesses else f" (there are {', '.join(own)})")
-        )
-    twice = [name for name in needed if f"{name}_duplicated_0" in table.columns]
-    if twice:
-        raise Unreadable(f"two columns are called {', '.join(map(repr, twice))}: rename one")
-
-
-def _read_csv(data: bytes) -> pl.DataFrame:
-    """Read a CSV file, gzipped or not, as text; rows of a wrong number of fields are marked."""
-    if data.startswith(b"\x1f\x8b"):
-        data = gzip.decompress(data)
-    lines = csv.reader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline=""))
-    width = len(next(lines, []))
-    fields = [len(line) if line and len(line) != width else None for line in lines]
-    table = pl.read_csv(io.BytesIO(data), infer_schema=False, truncate_ragged_lines=True)
-    marks = pl.Series(_FIELDS, fields, dtype=pl.Int64)
-    return table.with_columns(marks)
-
-
-def _read_parquet(data: bytes) -> pl.DataFrame:
-    """Read a Parquet file, every column as text."""
-    table = pl.read_parquet(io.BytesIO(data))
-    plain = [name for name, dtype in table.schema.items() if not dtype.is_nested()]
-    return table.select(pl.col(plain).cast(pl.String)).with_columns(
-        pl.lit(None, dtype=pl.Int64).alias(_FIELDS)
-    )
+    return _Index(digests, problems, notes=notes, warnings=warnings)

@@ -144,7 +144,7 @@ def test_unchanged_files_are_not_read_again(mice, rows, monkeypatch):
         monkeypatch.setattr(*name, lambda *args: read.append(args) or original(*args))
 
     note((alf_reader, "sha256"))
-    note((table_reader, "_read"))
+    note((table_reader, "read_table"))
     assert (digests(mice), digests(rows, "csv")) == before
     assert not read
     corrected(alf_folder(mice, "ann", "2019-07-01_001"))
@@ -229,12 +229,12 @@ def test_a_folder_and_a_table_that_cannot_be_opened_stop_no_one(mice, rows, monk
         return call
 
     monkeypatch.setattr(os, "scandir", refuse(os.scandir))
-    monkeypatch.setattr(Path, "read_bytes", refuse(Path.read_bytes))
+    monkeypatch.setattr(Path, "open", refuse(Path.open))
     os.utime(closed[1], (1e9, 1e9))
     assert set(digests(mice)) == {"bob"}
     assert "Permission denied" in reasons(mice)["ann"]
     assert set(digests(rows.parent, "csv")) == {"carl"}
-    problems = scan(rows.parent, "csv", OWN).report["reason"].to_list()
+    problems = scan(rows.parent, "csv", OWN).report.filter(rule="unreadable")["reason"].to_list()
     assert [problem.split(": ")[0] for problem in problems] == ["a.csv", closed[0]]
     with pytest.raises(InputError, match="Permission denied"):
         read_subject(mice, "alf", IBL, "ann")
@@ -242,18 +242,20 @@ def test_a_folder_and_a_table_that_cannot_be_opened_stop_no_one(mice, rows, monk
     assert (digests(mice), digests(rows.parent, "csv")) == before
 
 
-@pytest.mark.parametrize("target", ["gone.csv", "b.csv"], ids=["dangling", "of itself"])
-def test_a_table_that_is_a_link_to_nothing_is_reported_and_stops_no_one(rows, target):
+@pytest.mark.parametrize(
+    ("target", "said"), [("gone.csv", "leads nowhere"), ("b.csv", "leads in a circle")]
+)
+def test_a_table_that_is_a_link_to_nothing_is_reported_and_stops_no_one(rows, target, said):
     before = digests(rows.parent, "csv")
     link = rows.with_name("b.csv")
     link.symlink_to(link.with_name(target))
     assert digests(rows.parent, "csv") == before
     (problem,) = scan(rows.parent, "csv", OWN).report.to_dicts()
     assert (problem["level"], problem["rule"]) == ("file", "unreadable")
-    assert problem["reason"].startswith("b.csv: cannot be opened (")
+    assert problem["reason"].startswith(f"b.csv: is a link that {said}")
     link.unlink()
-    link.with_name("there.txt").write_text(HEADER + "carl,d0,1,1,1,x\n")
-    link.symlink_to("there.txt")
+    link.with_name("there.dat").write_text(HEADER + "carl,d0,1,1,1,x\n")
+    link.symlink_to("there.dat")
     assert set(digests(rows.parent, "csv")) == {"ann", "bob", "carl"}
 
 
@@ -265,7 +267,7 @@ def test_a_session_file_that_is_a_link_to_nothing_says_so(mice):
     trials, report = read_subject(mice, "alf", IBL, "ann")
     assert trials["session"].unique().to_list() == ["2019-07-02_001"]
     (reason,) = report.filter(session="2019-07-01_001")["reason"]
-    assert "choice.npy cannot be read (FileNotFoundError" in reason
+    assert "choice.npy cannot be opened (No such file" in reason
 
 
 def test_a_remote_folder_reads_as_a_local_one(mice):

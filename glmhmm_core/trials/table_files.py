@@ -1,0 +1,138 @@
+"""One table file, CSV or Parquet, as the columns that a task reads, all of them as text."""
+
+import difflib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import polars as pl
+
+from glmhmm_core.tasks.task import Task
+from glmhmm_core.trials.delimited import read_delimited
+from glmhmm_core.trials.files import Stamped, Unreadable, read_bytes, readable
+from glmhmm_core.trials.isolated import parse_isolated
+
+TableFormat = Literal["csv", "parquet"]
+#: Suffixes of the files that are read, below a folder, under each format.
+SUFFIXES: dict[TableFormat, tuple[str, ...]] = {
+    "csv": tuple(f".{kind}{packed}" for kind in ("csv", "tsv", "txt") for packed in ("", ".gz")),
+    "parquet": (".parquet", ".pqt"),
+}
+
+#: Columns added to a file's own: its row below the header, from 1; the number of fields in that
+#: row, where it is not the header's; subject and session.
+ROW, FIELDS, SUBJECT, SESSION = "\0row", "\0fields", "\0subject", "\0session"
+
+#: Names of columns that a message lists, and characters of each.
+_NAMED, _NAME_LENGTH = 12, 40
+
+
+class TableFile(NamedTuple):
+    """A table file as the task reads it.
+
+    Attributes
+    ----------
+    rows
+        One row per trial: ``ROW``, ``FIELDS``, ``SUBJECT``, ``SESSION`` and the columns that the
+        task reads. Rows in which none of these stands are left out.
+    notes, warnings
+        What was taken for granted in reading it, and what looks wrong.
+    """
+
+    rows: pl.DataFrame
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class NoSuchTable(Unreadable):
+    """A file has none of the columns that the task needs: it is of another kind."""
+
+
+def read_table(file: Stamped, task: Task, file_format: TableFormat) -> TableFile:
+    """Read the columns of the task as text, with row, subject and session beside them.
+
+    Raises
+    ------
+    Unreadable
+        The file is no such table, or a column that the task needs is not there.
+    OSError
+        It cannot be opened.
+    """
+    keys = (task.subject_column, *task.session_columns)
+    needed = tuple(dict.fromkeys((*keys, *task.needed_columns, *task.order_columns)))
+    wanted = tuple(dict.fromkeys((*needed, *task.source_columns)))
+    data = read_bytes(file.path)
+    if not data:
+        raise Unreadable("is empty")
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    if file_format == "csv":
+        text = {extra.source for extra in task.extras if extra.is_text}
+        names, columns, fields, notes, warnings = read_delimited(
+            data, wanted, [name for name in wanted if name not in text.union(keys)]
+        )
+        table = pl.DataFrame(columns)
+    else:
+        names, table, faults = parse_isolated("parquet", data, wanted=wanted, as_text=True)
+        if any(name in faults for name in needed):
+            raise Unreadable(next(fault for name, fault in faults.items() if name in needed))
+        warnings = tuple(f"{fault}: it is left empty" for fault in faults.values())
+        fields = pl.Series([None] * len(table), dtype=pl.Int64)
+    _require(names, needed, wanted)
+    columns = {name: _filled(table[name]) for name in table.columns}
+    sessions = [columns[name] for name in task.session_columns]
+    session = sessions[0]
+    if len(sessions) > 1:
+        session = pl.select(pl.concat_str(*sessions, separator="_")).to_series()
+    rows = pl.DataFrame(
+        {
+            ROW: pl.int_range(1, len(table) + 1, eager=True),
+            FIELDS: fields,
+            SUBJECT: columns[task.subject_column],
+            SESSION: session,
+            **{
+                name: columns[name]
+                for name in dict.fromkeys(task.source_columns)
+                if name in columns
+            },
+        }
+    )
+    if all(column.null_count() for column in columns.values()):  # else no row is blank
+        is_blank = pl.all_horizontal(column.is_null() for column in columns.values())
+        rows = rows.filter(~pl.select(is_blank).to_series())
+    return TableFile(rows, notes, warnings)
+
+
+def _filled(column: pl.Series) -> pl.Series:
+    """Give a column with null where nothing stands."""
+    is_empty = column == ""
+    return column.set(is_empty, None) if is_empty.any() else column
+
+
+def _require(names: Sequence[str], needed: Sequence[str], wanted: Sequence[str]) -> None:
+    """Refuse a table without the needed columns, or with two of the same name."""
+    missing = [name for name in needed if name not in names]
+    if missing:
+        near = {name: difflib.get_close_matches(name, names, n=1) for name in missing}
+        guesses = [f"{name!r} may be {_short(found[0])!r}" for name, found in near.items() if found]
+        kind = NoSuchTable if len(missing) == len(needed) else Unreadable
+        raise kind(
+            f"has no column {', '.join(map(repr, missing))}: map it in [columns] of the task"
+            + (f" ({'; '.join(guesses)})" if guesses else f" (there are {_list(names)})")
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1 and name in wanted]
+    if twice:
+        raise Unreadable(
+            f"has two columns that are called {', '.join(map(repr, twice))}: rename one"
+        )
+
+
+def _list(names: Sequence[str]) -> str:
+    """List names of columns, however many and long they are."""
+    listed = ", ".join(_short(name) for name in names[:_NAMED])
+    return listed + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
+def _short(name: str) -> str:
+    name = readable(name)
+    return name if len(name) <= _NAME_LENGTH else f"{name[:_NAME_LENGTH]}..."
