@@ -6,6 +6,7 @@ which ends the process if that is large enough. Here the header has to fit the f
 
 import io
 import math
+import sys
 import warnings
 
 import numpy as np
@@ -48,15 +49,23 @@ def read_column(data: bytes, name: str) -> pl.Series:
         return pl.Series(name, [], dtype=pl.String if dtype.kind == "U" else pl.Float64)
     if not dtype.itemsize:
         raise Unreadable(_DAMAGED)
-    values = np.frombuffer(data, dtype, count, file.tell())
+    start = file.tell()
+    if dtype.kind == "U":
+        return pl.Series(name, _text(data[start : start + count * dtype.itemsize], dtype))
+    return pl.Series(name, _plain(np.frombuffer(data, dtype, count, start)))
+
+
+def _text(data: bytes, dtype: np.dtype) -> list[str]:
+    """Decode text of one length; NumPy and polars would take code points that are no characters."""
+    order = (
+        sys.byteorder if dtype.byteorder == "=" else {"<": "little", ">": "big"}[dtype.byteorder]
+    )
     try:
-        if dtype.kind != "U":
-            return pl.Series(name, _plain(values))
-        text = values.tolist()
-        "".join(text).encode()  # polars panics at lone surrogates
-        return pl.Series(name, text, dtype=pl.String)
-    except ValueError as error:  # code points that are no characters
+        text = data.decode("utf-32-le" if order == "little" else "utf-32-be")
+    except UnicodeDecodeError as error:
         raise Unreadable(_DAMAGED) from error
+    length = dtype.itemsize // 4
+    return [text[i : i + length].rstrip("\0") for i in range(0, len(text), length)]
 
 
 def _plain(values: np.ndarray) -> np.ndarray:
