@@ -43,6 +43,11 @@ class Check:
     report: pl.DataFrame
 
     @property
+    def kept(self) -> list[str]:
+        """Subjects of whom something is left."""
+        return self.subjects.filter(pl.col("left_out").is_null())["subject"].to_list()
+
+    @property
     def left_out(self) -> dict[str, str]:
         """Reasons of the subjects that are left out."""
         rows = self.subjects.filter(pl.col("left_out").is_not_null())
@@ -125,13 +130,14 @@ def render(check: Check) -> Group:
     parts += [
         Text(shown(f"{s} is left out: {why}", lines=True)) for s, why in check.left_out.items()
     ]
-    kept = check.subjects.height - len(check.left_out)
+    if not check.kept:
+        parts.append(Text("No subject can be used.", style="red"))
     for title, part in (
         ("Please look at (nothing was dropped or changed):", check.report.filter("warning")),
         ("Dropped or altered:", check.report.filter(~pl.col("warning"))),
     ):
         if part.height:
-            parts += [Text(f"\n{title}"), *_by_rule(part, kept)]
+            parts += [Text(f"\n{title}"), *_by_rule(part, check.subjects.height)]
     return Group(*parts)
 
 

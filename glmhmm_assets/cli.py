@@ -17,7 +17,7 @@ from glmhmm_core.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from glmhmm_assets.runner import Outcome
+    from glmhmm_assets.last_lines import Outcome
     from glmhmm_assets.study import Study
 
 #: Exit codes.
@@ -27,8 +27,8 @@ EXIT_CODES = """\b
 Exit codes:
     0  done
     1  a run failed; what was finished before is kept
-    2  something that was given cannot be used; nothing was changed
-    3  done, but some subjects were left out (they are named with the reason)
+    2  what was given cannot be used, or no subject can; nothing was fitted
+    3  done, but some subjects have no result (they are named with the reason)
   130  ended by Ctrl-C
 """
 
@@ -113,7 +113,7 @@ def run(study: str, subjects: tuple[str, ...]) -> None:
     check_jax()
     outcome = run_study(_load(study), subjects, _console())
     _tell_outcome(study, outcome)
-    sys.exit(FAILED if outcome.problems else SOME_LEFT_OUT if outcome.left_out else DONE)
+    sys.exit(FAILED if outcome.problems else _code(bool(outcome.fitted), bool(outcome.left_out)))
 
 
 @main.command(epilog=EXIT_CODES)
@@ -137,7 +137,7 @@ def promote(study: str, subjects: tuple[str, ...]) -> None:
     check_jax()
     outcome = run_study(_load(study), subjects, _console(), promote=True)
     _tell_outcome(study, outcome)
-    sys.exit(FAILED if outcome.problems else SOME_LEFT_OUT if outcome.left_out else DONE)
+    sys.exit(FAILED if outcome.problems else _code(bool(outcome.fitted), bool(outcome.left_out)))
 
 
 @main.command(epilog=EXIT_CODES)
@@ -174,7 +174,7 @@ def check(study: str, report: Path | None) -> None:
         with explained(str(report)):
             write_csv(found.report, report)
         console.print(f"{found.report.height} rows written to {report}")
-    sys.exit(SOME_LEFT_OUT if found.left_out else DONE)
+    sys.exit(_code(bool(found.kept), bool(found.left_out)))
 
 
 @main.command()
@@ -250,19 +250,20 @@ def _console() -> "Console":
     return Terminal()
 
 
+def _code(some_usable: bool, some_left_out: bool) -> int:
+    """Exit code of what came to its end."""
+    if not some_usable:
+        return BAD_INPUT
+    return SOME_LEFT_OUT if some_left_out else DONE
+
+
 def _tell_outcome(study: str, outcome: "Outcome") -> None:
-    """Say at the end of a run who has fits, who was left out and why, and what looks wrong."""
-    from glmhmm_assets.last_lines import warning_lines
+    """Say at the end of a run who has fits, and what a person should know, most costly first."""
+    from glmhmm_assets.last_lines import last_lines
     from glmhmm_assets.terminal import say
 
+    colors = {"failed": "red", "look": "yellow", "note": None}
     who = "1 subject has" if len(outcome.fitted) == 1 else f"{len(outcome.fitted)} subjects have"
     say(f"\n{study}: {who} fits", bold=True)
-    for subject, reason in outcome.left_out.items():
-        say(f"  {subject} is left out: {reason}")
-    for line in warning_lines(outcome.checks.get("data_plausible", []), study):
-        say(f"  {line}", fg="yellow")
-    for subject, promotion in outcome.held.items():
-        remedy = f"`glmhmm promote {study} -s {subject}` lets the new one stand."
-        say(f"  the new fit of {subject} is {promotion} {remedy}")
-    for problem in outcome.problems:
-        say(f"  failed: {problem}", fg="red")
+    for line in last_lines(outcome, study):
+        say(f"  {line.text}", fg=colors[line.weight])

@@ -8,7 +8,6 @@ import contextlib
 import difflib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -22,7 +21,7 @@ from glmhmm_assets.defs.population import HIERARCHY, is_due
 from glmhmm_assets.defs.population import NAME as POPULATION
 from glmhmm_assets.following import follow
 from glmhmm_assets.interrupting import execute
-from glmhmm_assets.last_lines import Listed, listed_by_checks
+from glmhmm_assets.last_lines import Listed, Outcome, listed_by_checks
 from glmhmm_assets.launcher import BY_HAND_TAG, by_hand_lock
 from glmhmm_assets.leftovers import clear
 from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags
@@ -45,31 +44,6 @@ if TYPE_CHECKING:
 BEFORE_POPULATION = ("cleaned_sessions", "cleaning_report", "design_tensors")
 #: A run in one of these is writing results.
 _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run by hand came to.
-
-    Attributes
-    ----------
-    fitted
-        Subjects that have fits now.
-    left_out
-        Reasons of the subjects that have none.
-    held
-        What became of the newest fits of the subjects of whom these are held for review.
-    problems
-        Messages of the steps that failed; none if all went well.
-    checks
-        Lists of the asset checks that did not pass, by check.
-    """
-
-    fitted: tuple[str, ...]
-    left_out: dict[str, str]
-    held: dict[str, str]
-    problems: tuple[str, ...]
-    checks: dict[str, list[Listed]]
 
 
 def run_study(
@@ -111,7 +85,7 @@ def run_study(
         events = _materialize(study, instance, subjects, console, subjects if promote else ())
     reasons: dict[str, str | None] = {} if asked else dict(refused_subjects(found))
     reasons |= dict.fromkeys(subjects, "its run failed before it was fitted")
-    told = _told_of_fits(study, events)
+    told = _told(study, "subject_fits", events)
     reasons |= {subject: facts.get("excluded") for subject, facts in told.items()}
     promotions = {subject: facts.get("promotion", "") for subject, facts in told.items()}
     return Outcome(
@@ -119,7 +93,7 @@ def run_study(
         left_out={subject: reason for subject, reason in reasons.items() if reason is not None},
         held={subject: said for subject, said in promotions.items() if said.startswith("held")},
         problems=tuple(_message(event) for event in events if event.is_step_failure),
-        checks=listed_by_checks(events),
+        checks=listed_by_checks(events) | _unmatched(study, events),
     )
 
 
@@ -216,9 +190,21 @@ def _message(event: dg.DagsterEvent) -> str:
     return f"{event.step_key}: {said}"
 
 
-def _told_of_fits(study: Study, events: Sequence[dg.DagsterEvent]) -> dict[str, dict[str, str]]:
-    """For every subject whose fits were stored, what their page says in words."""
-    key = dg.AssetKey([study.name, "subject_fits"])
+def _unmatched(study: Study, events: Sequence[dg.DagsterEvent]) -> dict[str, list[Listed]]:
+    """List the states without a name in the model that the figures show, as a check would."""
+    shown = f"K={study.figures.num_states}"
+    lines = [
+        {"subject": subject, "what": doubt}
+        for subject, facts in _told(study, "state_matches", events).items()
+        for doubt in facts.get("doubts", "").splitlines()
+        if doubt.startswith(shown)
+    ]
+    return {"states_matched": lines} if lines else {}
+
+
+def _told(study: Study, asset: str, events: Sequence[dg.DagsterEvent]) -> dict[str, dict[str, str]]:
+    """For every subject of whom an asset was stored, what its page says in words."""
+    key = dg.AssetKey([study.name, asset])
     made = [
         e.step_materialization_data.materialization
         for e in events

@@ -66,11 +66,11 @@ def tell_report(study: Study, report: "pl.DataFrame") -> list[str]:
 
 
 def refused_subjects(found: "Scan") -> dict[str, str]:
-    """Reasons of the subjects that are there and of whom nothing can be read, by name."""
+    """Reasons of the subjects of whom nothing can be read though they are there or asked for."""
     rows = found.report.filter(
         found.report["level"] == "subject",
         ~found.report["warning"],
-        ~found.report["rule"].is_in(["included", "excluded"]),  # typed wrong in the study file
+        found.report["rule"] != "excluded",  # a name typed wrong in the study file
     )
     return dict(rows.select("subject", "reason").iter_rows())
 

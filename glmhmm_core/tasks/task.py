@@ -3,6 +3,7 @@
 Reading these from TOML is ``tasks/load.py``; nothing here opens a file.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -321,6 +322,18 @@ class Task:
         names += [extra.source for extra in self.extras]
         names += self.order_columns
         return tuple(dict.fromkeys(name for name in names if name is not None))
+
+    def tables_of(self, sources: Sequence[str]) -> str:
+        """Tables of the task file that say what source columns are called, for messages."""
+        in_stimuli = {source for stimulus in self.stimuli for source in stimulus.sources}
+        in_extras = {
+            extra.source: "[labels]" if extra.is_text else "[extras]" for extra in self.extras
+        }
+        tables = [
+            "[[stimuli]]" if source in in_stimuli else in_extras.get(source, "[columns]")
+            for source in sources
+        ]
+        return " and ".join(dict.fromkeys(tables))
 
     @property
     def order_columns(self) -> tuple[str, ...]:

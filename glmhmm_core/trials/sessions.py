@@ -240,7 +240,8 @@ class _Session:
         classes: dict[Code, int | None] = dict.fromkeys(task.no_choice_codes)
         for index, codes in enumerate(task.choice_codes):
             classes.update(dict.fromkeys(codes, index))
-        return self._checked(source, column, to_classes(column, classes), "choice_codes", CHOICES)
+        found, remedy = to_classes(column, classes), _codes_there(column, CHOICES)
+        return self._checked(source, column, found, "choice_codes", remedy)
 
     def _stimulus(self, stimulus: Stimulus) -> np.ndarray | None:
         there = [self._there(source, "the stimulus") for source in stimulus.sources]
@@ -281,7 +282,8 @@ class _Session:
         column = self._essential(source, "outcomes")
         classes: dict[Code, int | None] = dict.fromkeys(task.unrewarded_codes, -1)
         classes |= dict.fromkeys(task.rewarded_codes, 1)
-        return self._checked(source, column, to_classes(column, classes), "feedback_codes", OUTCOME)
+        found, remedy = to_classes(column, classes), _codes_there(column, OUTCOME)
+        return self._checked(source, column, found, "feedback_codes", remedy)
 
     def _block(self) -> np.ndarray | None:
         source = self.task.block_column
@@ -346,8 +348,8 @@ class _Session:
         if source not in self.raw.columns:
             raise _Unusable(
                 "missing_column",
-                f"there is no {source!r}, which holds {what}; add it, or map it in [columns] of "
-                "the task",
+                f"there is no {source!r}, which holds {what}; add it, or correct its name "
+                f"in {self.task.tables_of([source])} of the task",
             )
         column = self.raw.columns[source]
         if len(column) != self.n_trials:
@@ -432,9 +434,21 @@ NUMBER = "write a number, or nothing"
 TRIAL = "write a number or a time there, it orders the trials"
 DATE_FORMAT = "give their format, as in columns.date = { column = 'date', format = '%d/%m/%Y' }"
 DATE = f"write it as one of {FORMS}; or {DATE_FORMAT}"
-CHOICES = "the task knows no such code: correct it, or add it to [choices]"
+CHOICES = "the task knows no such code: correct it, or say in [choices] what it means"
 DIRECTION = (
     "the task knows no such direction: give its codes in [[stimuli]], "
     "sign_of = { column = ..., negative = ..., positive = ... }"
 )
-OUTCOME = "the task knows no such code: correct it, or add it to [feedback]"
+OUTCOME = "the task knows no such code: correct it, or say in [feedback] what it means"
+#: Codes of a column that a message names.
+NAMED = 6
+
+
+def _codes_there(column: pl.Series, remedy: str) -> str:
+    """Add to a remedy the codes of the column, where they are few enough to be codes."""
+    values = column.drop_nulls().unique().sort().to_list()
+    return (
+        f"{remedy} (the column has {', '.join(map(str, values))})"
+        if len(values) <= NAMED
+        else remedy
+    )

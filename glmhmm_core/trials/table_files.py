@@ -78,7 +78,7 @@ def read_table(file: Stamped, task: Task, file_format: TableFormat) -> TableFile
             raise Unreadable(next(fault for name, fault in faults.items() if name in needed))
         warnings = tuple(f"{fault}: it is left empty" for fault in faults.values())
         fields = pl.Series([None] * len(table), dtype=pl.Int64)
-    _require(names, needed, wanted)
+    _require(names, needed, wanted, task)
     columns = {name: _filled(table[name]) for name in table.columns}
     sessions = [columns[name] for name in task.session_columns]
     session = sessions[0]
@@ -109,7 +109,9 @@ def _filled(column: pl.Series) -> pl.Series:
     return column.set(is_empty, None) if is_empty.any() else column
 
 
-def _require(names: Sequence[str], needed: Sequence[str], wanted: Sequence[str]) -> None:
+def _require(
+    names: Sequence[str], needed: Sequence[str], wanted: Sequence[str], task: Task
+) -> None:
     """Refuse a table without the needed columns, or with two of the same name."""
     missing = [name for name in needed if name not in names]
     if missing:
@@ -117,7 +119,8 @@ def _require(names: Sequence[str], needed: Sequence[str], wanted: Sequence[str])
         guesses = [f"{name!r} may be {_short(found[0])!r}" for name, found in near.items() if found]
         kind = NoSuchTable if len(missing) == len(needed) else Unreadable
         raise kind(
-            f"has no column {', '.join(map(repr, missing))}: map it in [columns] of the task"
+            f"has no column {', '.join(map(repr, missing))}: correct the name in "
+            f"{task.tables_of(missing)} of the task"
             + (f" ({'; '.join(guesses)})" if guesses else f" (there are {_list(names)})")
         )
     twice = [name for name, count in Counter(names).items() if count > 1 and name in wanted]

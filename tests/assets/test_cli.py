@@ -221,6 +221,32 @@ def test_check_names_every_refused_subject_and_file(call, tmp_path):
     assert "and 2 more: --report FILE writes them all" in said
 
 
+def test_check_says_that_nothing_can_be_used(call, tmp_path):
+    home = write_home(tmp_path / "home", "ann")
+    file = home / "studies" / "tiny.toml"
+    file.write_text(file.read_text() + '[[exclude]]\nsubject = "ann"\nreason = "was ill"\n')
+    code, said = call(home, "check", "tiny")
+    assert code == 2
+    assert "No subject can be used." in said
+
+
+def test_check_of_files_that_cannot_be_read_is_not_done(call, tmp_path):
+    home = write_home(tmp_path / "home", "ann")
+    (home / "sessions" / "tiny" / "ann.csv").write_text("nothing,here\n1,2\n")
+    code, said = call(home, "check", "tiny")
+    assert code == 2
+    assert "ann.csv" in said
+
+
+def test_a_subject_that_the_study_asks_for_and_nobody_has_is_left_out(call, tmp_path):
+    home = write_home(tmp_path / "home", "ann")
+    file = home / "studies" / "tiny.toml"
+    file.write_text(file.read_text() + '[subjects]\ninclude = ["ann", "anne"]\n')
+    code, said = call(home, "check", "tiny")
+    assert code == 3
+    assert "anne is left out: the study includes it, but there is no such subject" in said
+
+
 def copy_a_session(home, name):
     file = home / "sessions" / "tiny" / f"{name}.csv"
     table = pl.read_csv(file)

@@ -103,6 +103,15 @@ def test_extending_follows_files_beside_each_other(task_file):
     assert (own.title, own.block_column) == ("middle", "b")
 
 
+def test_the_table_that_names_a_column_is_known(task_file):
+    own = task_file(MINIMAL + '[extras]\nlaser = "laser_on"\n[labels]\ndrug = "dose"\n')
+    task = load_task(own)
+    columns = {"choice": "[columns]", "evidence": "[[stimuli]]", "laser_on": "[extras]"}
+    for source, table in {**columns, "dose": "[labels]", "subject": "[columns]"}.items():
+        assert task.tables_of([source]) == table
+    assert task.tables_of(["subject", "choice", "evidence"]) == "[columns] and [[stimuli]]"
+
+
 def test_a_circle_of_extensions_is_refused(task_file):
     task_file('extends = "b.toml"', "a.toml")
     with pytest.raises(InputError, match="extends itself"):

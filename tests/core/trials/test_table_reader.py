@@ -361,6 +361,30 @@ def test_people_of_the_motion_task_read_with_a_small_task_file(tmp_path, test_da
     assert common[0] < 0.1 < 0.9 < common[-1]
 
 
+@pytest.mark.parametrize(
+    ("missing", "table"),
+    [("stimulus", "[[stimuli]]"), ("choice", "[columns]"), ("laser", "[extras]")],
+)
+def test_a_missing_column_is_to_be_named_where_the_task_names_it(tmp_path, missing, table):
+    own = tmp_path / "task.toml"
+    own.write_text(
+        'extends = "two_afc"\n[extras]\nlaser = "laser"\n'
+        '[[regressors]]\nkind = "stimulus"\n[[regressors]]\nkind = "column"\ncolumn = "laser"\n'
+    )
+    header = [name for name in (*HEADER.split(","), "laser") if name != missing]
+    (tmp_path / "a.csv").write_text(f"{','.join(header)}\n")
+    (reason,) = file_reasons(tmp_path, load_task(own))
+    assert f"correct the name in {table} of the task" in reason
+
+
+def test_codes_that_the_task_does_not_know_are_listed(tmp_path):
+    (tmp_path / "a.csv").write_text(HEADER + "\n" + "ann,1,0.5,1,1\nann,1,-0.5,2,1\n")
+    _, report = read(tmp_path)
+    reason = only_row(report, rule="choice_codes")["reason"]
+    assert "'choice' is '2' at row 2" in reason
+    assert "the column has 1, 2" in reason
+
+
 # -- against Python's own reader ----------------------------------------------------------------
 
 FIELDS = st.sampled_from(["", "a", "1.5", 'say "x"', "a,b", "two\nlines", " pad ", "é"])
@@ -389,6 +413,6 @@ def test_the_task_is_asked_for_where_no_subject_is_left(tmp_path):
     (tmp_path / "a.csv").write_text("x,y\n1,2\n")
     found = scan(tmp_path, "csv", TASK)
     assert not found.subjects
-    assert "[columns] of the task" in only_row(found.report)["reason"]
+    assert "[columns] and [[stimuli]] of the task" in only_row(found.report)["reason"]
     with pytest.raises(InputError):
         read(tmp_path)
