@@ -14,6 +14,7 @@ from glmhmm_assets.resources.session_files import (
     clean_sessions,
     refused_subjects,
     scan_sessions,
+    why_nothing_left,
 )
 from glmhmm_assets.study import Study
 from glmhmm_assets.terminal import shown
@@ -100,7 +101,6 @@ def _row(
     chain = cleaned.filter(pl.col("in_chain"))
     counted = chain.filter(~pl.col("masked"))["choice"]
     dropped = report.filter(~pl.col("warning"))
-    whole = dropped.filter(pl.col("level") == "subject")["reason"].to_list()
     # A session can also be in the report because something in it was altered.
     told = set(dropped.filter(pl.col("level") == "session")["session"])
     return {
@@ -110,7 +110,7 @@ def _row(
         "trials": chain.height,
         "no_choice": chain.height - counted.drop_nulls().len(),
         "chose_last": (counted == num_classes - 1).mean(),
-        "left_out": None if chain.height else "; ".join(whole) or "no trial is left",
+        "left_out": None if chain.height else why_nothing_left(report),
     }
 
 
@@ -137,11 +137,11 @@ def render(check: Check) -> Group:
         ("Dropped or altered:", check.report.filter(~pl.col("warning"))),
     ):
         if part.height:
-            parts += [Text(f"\n{title}"), *_by_rule(part, check.subjects.height)]
+            parts += [Text(f"\n{title}"), *_by_rule(part, len(check.kept))]
     return Group(*parts)
 
 
-def _by_rule(report: pl.DataFrame, num_subjects: int) -> list[RenderableType]:
+def _by_rule(report: pl.DataFrame, num_kept: int) -> list[RenderableType]:
     """Draw rows by rule; one example where a warning concerns every one of several subjects."""
     rules = (
         report.group_by("level", "rule", maintain_order=True)
@@ -159,7 +159,7 @@ def _by_rule(report: pl.DataFrame, num_subjects: int) -> list[RenderableType]:
         parts.append(
             Text(f"  {rule} ({level}), times: {times}, subjects: {subjects}, trials: {trials}")
         )
-        examples = 1 if warning and 1 < num_subjects <= subjects else SHOWN
+        examples = 1 if warning and 1 < num_kept <= subjects else SHOWN
         told = [": ".join(filter(None, row.values())) for row in rows[:examples]]
         if times > examples:
             told.append(f"and {times - examples} more: --report FILE writes them all")

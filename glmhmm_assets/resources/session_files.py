@@ -102,13 +102,15 @@ def clean_sessions(study: Study, subject: str) -> tuple["pl.DataFrame", "pl.Data
 
 
 def why_nothing_left(report: "pl.DataFrame") -> str:
-    """Say why a subject has no trial left: the report's word on it, or how it ends."""
+    """Say why a subject has no trial left: the report's word on it, and on one of its sessions."""
     dropped = report.filter(~report["warning"])
-    whole = dropped.filter(dropped["level"] == "subject")["reason"].to_list()
-    if whole:
-        return whole[-1]
-    reasons = dropped["reason"].to_list()
-    return f"no session is left; last: {reasons[-1]}" if reasons else "its files hold no trial"
+    whole = dropped.filter(dropped["level"] == "subject")
+    sessions = dropped.filter(dropped["level"] == "session").select("session", "reason").rows()
+    example = [f"{session}: {reason}" for session, reason in sessions[:1]]
+    if whole.is_empty():
+        return "; ".join(["no session is left", *example]) if example else "its files hold no trial"
+    *_, (rule, reason) = whole.select("rule", "reason").rows()
+    return "; ".join([reason, *example]) if rule == "no_sessions" else str(reason)
 
 
 def is_being_written(study: Study, files: "SubjectFiles", now: float) -> bool:

@@ -83,7 +83,9 @@ def _where(task: Task, begins: bool = True) -> str:
 
 def _turned_stimulus(stimulus: Stimulus) -> str:
     """The whole table of a stimulus with its sign turned."""
-    keys: dict[str, str] = {"name": stimulus.name, "label": stimulus.label}
+    keys = {"name": stimulus.name}
+    if stimulus.label != stimulus.name.replace("_", " "):
+        keys["label"] = stimulus.label
     side = stimulus.direction
     if side is not None:
         keys |= {"column": stimulus.plus}
