@@ -18,6 +18,7 @@ def session(name, stimulus, choice, times=None):
             "subject": "ann",
             "session": name,
             "trial": np.arange(len(right)),
+            "source_row": np.arange(len(right)) + 1,
             "choice": right,
             "feedback": np.where(right == (np.asarray(stimulus) > 0), 1, -1),
             "response_time": times,
