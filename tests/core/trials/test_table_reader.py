@@ -373,7 +373,7 @@ def test_a_missing_column_is_to_be_named_where_the_task_names_it(tmp_path, missi
     )
     header = [name for name in (*HEADER.split(","), "laser") if name != missing]
     (tmp_path / "a.csv").write_text(f"{','.join(header)}\n")
-    (reason,) = file_reasons(tmp_path, load_task(own))
+    (reason,) = file_reasons(tmp_path / "a.csv", load_task(own))
     assert f"correct the name in {table} of the task" in reason
 
 
