@@ -234,6 +234,8 @@ def build_io_managers(home: Path) -> dict[str, SubjectFiles]:
     """Build the IO managers by the keys that assets name, all below ``<home>/storage``."""
     base = UPath(home / "storage")
     return {
+        # In the place of Dagster's own, which takes a folder, of pickles, from a run's configuration.
+        "io_manager": TableFiles(base),
         "tables": TableFiles(base),
         "designs": DesignFiles(base),
         "fits": FitFiles(base),

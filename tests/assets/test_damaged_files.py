@@ -1,6 +1,6 @@
 """The campaign with damaged study and task files, in short; in full it is run by hand."""
 
-from campaigns.toml_files import campaign
+from campaigns.fuzz_toml_files import campaign
 
 
 def test_damaged_study_and_task_files_are_read_or_told(tmp_path):

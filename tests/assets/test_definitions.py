@@ -106,6 +106,20 @@ def test_a_broken_study_is_shown_with_its_problem_and_hides_none(defs):
     assert "sessions.path = 'foo://" in shown["broken_studies/address"]
 
 
+def test_a_launch_cannot_say_where_anything_is_read_or_written(defs):
+    """Whoever may launch runs chooses who is promoted, and no place, program or address."""
+    job = defs.get_repository_def().get_implicit_global_asset_job_def()
+    config = job.run_config_schema.config_type.fields
+    keys = set()
+    for node in config["ops"].config_type.fields.values():
+        assert not {"inputs", "outputs"} & set(node.config_type.fields)
+        own = node.config_type.fields.get("config")
+        keys |= set(getattr(own.config_type, "fields", ())) if own else set()
+    assert keys == {"promote"}
+    for resource in config["resources"].config_type.fields.values():
+        assert not hasattr(resource.config_type.fields["config"].config_type, "fields")
+
+
 def test_a_study_that_fails_in_a_way_nobody_foresaw_hides_none(make_home, monkeypatch):
     home = make_home()
     home.file.with_name("odd.toml").write_text(home.file.read_text())

@@ -1,6 +1,6 @@
 """Damaged study and task files by the thousand: each is read or told, and hides no other.
 
-``python tests/campaigns/toml_files.py --inputs 5000 --seed 1`` makes so many files out of the
+``python tests/campaigns/fuzz_toml_files.py --inputs 5000 --seed 1`` makes so many files out of the
 project's own, reads each as Dagster does beside a good one, and counts what became of them. An
 exception that is not the project's own, a long look or much memory makes the program fail; the
 input is then kept.
