@@ -234,7 +234,7 @@ def build_io_managers(home: Path) -> dict[str, SubjectFiles]:
     """Build the IO managers by the keys that assets name, all below ``<home>/storage``."""
     base = UPath(home / "storage")
     return {
-        # In the place of Dagster's own, which takes a folder, of pickles, from a run's configuration.
+        # Dagster's own would take its folder from a run's configuration, and read pickles.
         "io_manager": TableFiles(base),
         "tables": TableFiles(base),
         "designs": DesignFiles(base),
