@@ -19,7 +19,7 @@ from glmhmm_assets.per_subject import code_version
 from glmhmm_assets.study import Study
 
 #: Rooms whose code is run while a picture is drawn.
-ROOMS = ("plots", "tables")
+ROOMS = ("plots", "states", "tables")
 #: Beginning of the addresses under which the pages serve pictures, without host and port.
 ADDRESS = "/pictures"
 #: Folder of a study's storage, and of its cohort's, that holds them.

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from glmhmm_assets.defs.checks import shown_fit
-from glmhmm_assets.defs.population import stored_population
-from glmhmm_assets.defs.tables import roles_of
+from glmhmm_assets.defs.tables import naming_of
 from glmhmm_assets.per_subject import code_version, study_asset
 from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.study import Study
@@ -61,9 +60,7 @@ def build_cohort(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.tables.cohort import cohort_summary
 
         fitted, left_out = _sort(study, subject_fits)
-        summary = cohort_summary(
-            fitted, left_out, roles_of(study.load_task()), stored_population(study, ())
-        )
+        summary = cohort_summary(fitted, left_out, naming_of(study))
         counts = {"subjects": len(fitted), "left_out": len(left_out)}
         context.add_output_metadata(counts | {"dagster/row_count": summary.height})
         return summary
@@ -83,9 +80,9 @@ def build_cohort(study: Study) -> list[dg.AssetsDefinition]:
     ) -> None:
         """Weights, transitions, occupancies, psychometric curves and held-out bits over subjects.
 
-        Each picture shows the subjects singly and their mean. States are pooled by name. Subjects
-        without the model, or whose fit did not converge, are left out; they are counted on the
-        picture, as are those whose states have no name or an ambiguous one.
+        Each picture shows the subjects singly and their mean. States are pooled that match the same
+        state of the pooled fit. Subjects without the model, or whose fit did not converge, are left
+        out; they are counted on the picture, as are states that match none.
         """
         fitted, left_out = _sort(study, subject_fits)
         gallery = Gallery.of_cohort(study)
@@ -153,17 +150,16 @@ def _pictures(
     ]
     if not counted:
         return pictures
-    task, population = study.load_task(), stored_population(study, ())
-    roles = roles_of(task)
+    task, naming = study.load_task(), naming_of(study)
     title = (k, study.title)
-    weights = pl.concat([weight_table(one, roles, population) for one in counted])
-    states = pl.concat([state_table(one, roles, population) for one in counted])
+    weights = pl.concat([weight_table(one, naming) for one in counted])
+    states = pl.concat([state_table(one, naming) for one in counted])
     pictures += [
         ("weights", cohort.cohort_weights, (weights, *title, absent)),
         ("occupancy", cohort_states.cohort_occupancy, (states, *title, absent)),
     ]
     curves = [
-        psychometric_table(one, cleaned[one.subject], stimulus.name, roles, population=population)
+        psychometric_table(one, cleaned[one.subject], stimulus.name, naming)
         for one in counted
         for stimulus in task.stimuli[:1]
         if cleaned[one.subject].filter("in_chain")[stimulus.name].is_not_null().any()
@@ -172,7 +168,7 @@ def _pictures(
         drawn = (pl.concat(curves), *title, task.stimuli[0].label, absent)
         pictures.append(("psychometrics", cohort.cohort_psychometrics, drawn))
     if k > 1:
-        transitions = pl.concat([transition_table(one, roles) for one in counted])
+        transitions = pl.concat([transition_table(one, naming) for one in counted])
         arguments = (transitions, states, *title, absent)
         pictures.append(("transitions", cohort_states.cohort_transitions, arguments))
     return pictures

@@ -19,7 +19,7 @@ from glmhmm_assets.defs.checks import (
 )
 from glmhmm_assets.defs.cohort import of_everyone, when_parents_change
 from glmhmm_assets.defs.figures import draw
-from glmhmm_assets.defs.tables import roles_of
+from glmhmm_assets.defs.tables import naming_of
 from glmhmm_assets.per_subject import code_version, for_each, show, study_asset, subject_asset
 from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.progress import Progress
@@ -185,7 +185,7 @@ def _build_weight_table(study: Study) -> dg.AssetsDefinition:
         from glmhmm_core.tables.driven import transition_weight_table
 
         use_compilation_cache(study)
-        roles = roles_of(study.load_task())
+        naming = naming_of(study)
         undetermined: dict[str, tuple[str, ...]] = {}
 
         def table(subject: str) -> "pl.DataFrame":
@@ -195,7 +195,7 @@ def _build_weight_table(study: Study) -> dg.AssetsDefinition:
             if known.near_singular:
                 undetermined[subject] = known.remarks
             errors = {shown.num_states: known.table}
-            return transition_weight_table(transition_fits[subject], roles, errors)
+            return transition_weight_table(transition_fits[subject], naming, errors)
 
         yield dg.Output(for_each(context, transition_fits, table))
         yield from check_errors(study, "transition_weight_table", undetermined)
@@ -221,13 +221,13 @@ def _build_figures(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.plots.driven import driven_transitions
         from glmhmm_core.tables.driven import driven_transition_table
 
-        roles = roles_of(study.load_task())
+        naming = naming_of(study)
         _draw(
             context,
             study,
             transition_fits,
             driven_transitions,
-            lambda s: driven_transition_table(transition_fits[s], roles),
+            lambda s: driven_transition_table(transition_fits[s], naming),
         )
 
     @study_asset(study, **common)
@@ -236,13 +236,13 @@ def _build_figures(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.plots.driven import staying
         from glmhmm_core.tables.driven import staying_table
 
-        roles = roles_of(study.load_task())
+        naming = naming_of(study)
         _draw(
             context,
             study,
             transition_fits,
             staying,
-            lambda s: staying_table(transition_fits[s], roles),
+            lambda s: staying_table(transition_fits[s], naming),
         )
 
     return [transition_weights, driven_transitions, staying]

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from glmhmm_assets.defs.checks import shown_fit
-from glmhmm_assets.defs.tables import roles_of
+from glmhmm_assets.defs.tables import naming_of
 from glmhmm_assets.per_subject import for_each, show, study_asset, subject_asset
 from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.study import Study
@@ -54,12 +54,12 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.plots.transitions import transition_matrix
         from glmhmm_core.tables.parameters import transition_table
 
-        roles = roles_of(study.load_task())
+        naming = naming_of(study)
         draw(
             context,
             study,
             subject_fits,
-            lambda f: ((transition_table(f, roles), _shown(study, f)), transition_matrix),
+            lambda f: ((transition_table(f, naming), _shown(study, f)), transition_matrix),
         )
 
     @study_asset(study, **common)
@@ -70,12 +70,12 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.plots.sessions import example_sessions, session_posteriors
         from glmhmm_core.tables.parameters import state_table
 
-        roles = roles_of(study.load_task())
+        naming = naming_of(study)
 
         def plan(fits: Any) -> Any:
             trials = trial_table[fits.subject]
             sessions = example_sessions(trials, study.figures.example_sessions)
-            tables = (trials, state_table(fits, roles), _shown(study, fits), sessions)
+            tables = (trials, state_table(fits, naming), _shown(study, fits), sessions)
             return tables, session_posteriors
 
         draw(context, study, subject_fits, plan)
@@ -84,24 +84,27 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
     def state_dynamics(
         context: dg.AssetExecutionContext, subject_fits: dict, trial_table: dict
     ) -> None:
-        """States over sessions and within them, around their changes, and how long stays last."""
+        """States over sessions and within them, around their changes, and how long they last."""
         from glmhmm_core.plots.dynamics import state_dynamics
         from glmhmm_core.tables.dynamics import (
             change_table,
+            dwell_table,
             occupancy_table,
-            stay_table,
             trajectory_table,
         )
         from glmhmm_core.tables.parameters import state_table
 
-        roles = roles_of(study.load_task())
+        naming = naming_of(study)
 
         def plan(fits: Any) -> Any:
             num_states = _shown(study, fits)
             of_model = trial_table[fits.subject].filter(num_states=num_states)
-            states = state_table(fits, roles).filter(num_states=num_states)
-            makers = (occupancy_table, trajectory_table, change_table, stay_table)
-            return (*(make(of_model, states) for make in makers), num_states), state_dynamics
+            states = state_table(fits, naming).filter(num_states=num_states)
+            tables = [
+                make(of_model, states) for make in (occupancy_table, trajectory_table, change_table)
+            ]
+            tables.append(dwell_table(fits[num_states], states, study.model.seed))
+            return (*tables, num_states), state_dynamics
 
         draw(context, study, subject_fits, plan)
 
@@ -113,7 +116,7 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.plots.psychometrics import psychometric_by_state
         from glmhmm_core.tables.behavior import psychometric_table
 
-        task = study.load_task()
+        task, naming = study.load_task(), naming_of(study)
         stimulus = task.main_stimulus
 
         def plan(fits: Any) -> Any:
@@ -126,7 +129,7 @@ def build_figures(study: Study) -> list[dg.AssetsDefinition]:
             cleaned = cleaned_sessions[fits.subject]
             shown = shown_fit(study, fits)
             alone = replace(fits, fits=(shown,))
-            table = psychometric_table(alone, cleaned, stimulus.name, roles_of(task))
+            table = psychometric_table(alone, cleaned, stimulus.name, naming)
             return (table, shown.num_states, stimulus.label), psychometric_by_state
 
         draw(context, study, subject_fits, plan)

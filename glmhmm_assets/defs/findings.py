@@ -75,6 +75,7 @@ def of_matches(rows: "pl.DataFrame") -> dict[str, float | None]:
     """How surely the states are the population's."""
     return {
         "match_ambiguous": rows["ambiguous"].any(),
+        "states_unmatched": float(rows["state_ambiguous"].sum()),
         "match_largest_cost": rows["cost"].max(),  # type: ignore[dict-item]
         "match_least_margin": rows["margin"].min(),  # type: ignore[dict-item]
     }

@@ -14,7 +14,7 @@ from glmhmm_assets.defs.cohort import when_parents_change
 from glmhmm_assets.defs.population import HIERARCHY as NAME
 from glmhmm_assets.defs.population import NAME as POPULATION
 from glmhmm_assets.defs.population import stored_population
-from glmhmm_assets.defs.tables import roles_of
+from glmhmm_assets.defs.tables import naming_of
 from glmhmm_assets.per_subject import code_version, exclude, show, study_asset, subject_asset
 from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.resources.fit_store import FitStore
@@ -274,7 +274,7 @@ def _shrinkage(
         context.add_output_metadata({"excluded": reason})
         return Excluded("shrinkage", reason)
     own = {s: one for s, one in ordinary.items() if not isinstance(one, Excluded)}
-    table = shrinkage_table(hierarchy, fitted, own, roles_of(study.load_task()))
+    table = shrinkage_table(hierarchy, fitted, own, naming_of(study))
     facts: dict[str, Any] = {
         "fingerprint": hierarchy.fingerprint,
         "subjects": len(fitted),

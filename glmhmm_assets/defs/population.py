@@ -5,6 +5,8 @@ made by schedule, by hand, or because none fits the study as it stands.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -80,13 +82,12 @@ def stored_population(study: Study, designs: "Sequence[Design]") -> "SubjectFits
     After an edit of the task or of the folds it cannot, until another version is made.
     """
     from glmhmm_core.errors import InputError
-    from glmhmm_core.fitting.store import load_fits
 
     path = study.storage / f"{NAME}.npz"
     if not path.exists():
         return None
     try:
-        population = load_fits(path)
+        population = _loaded(path, path.stat().st_mtime_ns)
     except InputError:  # it says why there is none, or it is damaged: the next version mends it
         return None
     settings, fit = study.fit_settings(), population.fits[0]
@@ -95,6 +96,14 @@ def stored_population(study: Study, designs: "Sequence[Design]") -> "SubjectFits
     for design in designs:
         same &= model == (design.feature_names, design.choice_names, design.baseline_class_idx)
     return population if same else None
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: Path, _changed: int) -> "SubjectFits":
+    """Read a version once: the names of states in every table and figure come from it."""
+    from glmhmm_core.fitting.store import load_fits
+
+    return load_fits(path)
 
 
 def _fit(

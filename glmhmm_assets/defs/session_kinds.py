@@ -7,7 +7,7 @@ import dagster as dg
 
 from glmhmm_assets.compilation_cache import use_compilation_cache
 from glmhmm_assets.defs.checks import shown_fit
-from glmhmm_assets.defs.tables import roles_of
+from glmhmm_assets.defs.tables import naming_of
 from glmhmm_assets.defs.validity import closed_loop
 from glmhmm_assets.per_subject import for_each, show, subject_asset
 from glmhmm_assets.pictures import Gallery
@@ -158,7 +158,7 @@ def _checks(
         num_simulations=study.checks.simulations,
         seed=study.model.seed,
     )
-    named = with_states(table, fits, fit.num_states, roles_of(study.load_task()))
+    named = with_states(table, fits, fit.num_states, naming_of(study))
     return named.insert_column(1, pl.lit(kinds.model).alias("model"))
 
 

@@ -12,8 +12,7 @@ from glmhmm_assets.study import Study
 if TYPE_CHECKING:
     import polars as pl
 
-    from glmhmm_core.states.labels import Roles
-    from glmhmm_core.tasks.task import Task
+    from glmhmm_core.states.naming import Naming
 
 ROOMS = ("engine", "fitting", "states", "tables", "tasks")
 
@@ -34,11 +33,11 @@ def build_tables(study: Study) -> list[dg.AssetsDefinition]:
         """
         from glmhmm_core.tables.trials import trial_table
 
-        roles = roles_of(study.load_task())
+        naming = naming_of(study)
         return for_each(
             context,
             subject_fits,
-            lambda s: trial_table(subject_fits[s], cleaned_sessions[s], roles),
+            lambda s: trial_table(subject_fits[s], cleaned_sessions[s], naming),
         )
 
     @study_asset(study, **common, io_manager_key="tables")
@@ -50,44 +49,44 @@ def build_tables(study: Study) -> list[dg.AssetsDefinition]:
         """
         from glmhmm_core.tables.parameters import weight_table
 
-        roles = roles_of(study.load_task())
-        population = stored_population(study, ())
-        return for_each(
-            context, subject_fits, lambda s: weight_table(subject_fits[s], roles, population)
-        )
+        naming = naming_of(study)
+        return for_each(context, subject_fits, lambda s: weight_table(subject_fits[s], naming))
 
     @study_asset(
         study, **common, io_manager_key="tables", deps=[dg.AssetKey([study.name, POPULATION])]
     )
     def state_matches(context: dg.AssetExecutionContext, subject_fits: dict) -> dict:
-        """Which of the population's states each state of a subject is: cost, margin, and doubts.
+        """Which of the pooled fit's states each state of a subject is: cost, margin, and doubts.
 
-        By what its weights do, where it is visited and how long it lasts. Where the match is
-        ambiguous, so are the states' labels, in all tables and figures.
+        By what its weights do, where it is visited and how long it lasts. A state that is matched
+        without ambiguity has the pooled state's name in all tables and figures; any other is
+        "unmatched", with the reason here.
         """
         from glmhmm_core.errors import InputError
         from glmhmm_core.tables.matches import match_table
 
-        roles = roles_of(study.load_task())
-        population = stored_population(study, ())
+        naming = naming_of(study)
 
         def table(subject: str) -> "pl.DataFrame":
-            if population is None:
+            if naming.population is None:
                 raise InputError(
                     "there is no fit of the population",
                     where="state matches",
                     remedy=f"Materialize {POPULATION}; it takes two subjects.",
                 )
-            matches = match_table(subject_fits[subject], population, roles)
-            doubts = matches.filter("ambiguous").unique("num_states").sort("num_states")
+            matches = match_table(subject_fits[subject], naming)
+            alone = matches.filter("state_ambiguous")
             show(
                 context,
                 subject,
                 {
-                    "ambiguous_models": doubts.height,
+                    "states": matches.height,
+                    "unmatched_states": alone.height,
                     "doubts": "\n".join(
-                        f"K={k}: {reason}"
-                        for k, reason in doubts.select("num_states", "reason").rows()
+                        f"K={k}, {label}: {reason}"
+                        for k, label, reason in alone.select(
+                            "num_states", "state_label", "state_reason"
+                        ).rows()
                     ),
                 },
             )
@@ -98,9 +97,13 @@ def build_tables(study: Study) -> list[dg.AssetsDefinition]:
     return [trial_table, weight_table, state_matches]
 
 
-def roles_of(task: "Task") -> "Roles":
-    """Name the regressors that states are labeled by: the task's first stimulus, and its bias."""
-    from glmhmm_core.states.labels import Roles
+def naming_of(study: Study) -> "Naming":
+    """Names of states in all tables and figures: by the pooled fit, if there is one.
 
-    named = {r.kind: r.name for r in reversed(task.regressors) if r.kind in ("stimulus", "bias")}
-    return Roles(**named)
+    The task's first stimulus tells engaged states.
+    """
+    from glmhmm_core.states.labels import Roles
+    from glmhmm_core.states.naming import Naming
+
+    stimuli = [r.name for r in study.load_task().regressors if r.kind == "stimulus"]
+    return Naming(Roles(*stimuli[:1]), stored_population(study, ()))

@@ -11,7 +11,7 @@ import dagster as dg
 from glmhmm_assets.compilation_cache import use_compilation_cache
 from glmhmm_assets.defs.checks import check_predictions, prediction_check_specs, shown_fit
 from glmhmm_assets.defs.cohort import of_everyone, when_parents_change
-from glmhmm_assets.defs.tables import roles_of
+from glmhmm_assets.defs.tables import naming_of
 from glmhmm_assets.per_subject import code_version, for_each, show, study_asset, subject_asset
 from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.study import Study
@@ -97,7 +97,7 @@ def build_validity(study: Study) -> list[dg.AssetsDefinition]:
                 n_restarts=study.checks.recovery_restarts,
                 seed=study.model.seed,
             )
-            table = recovery_table(recovered, fits, fit.num_states, roles_of(study.load_task()))
+            table = recovery_table(recovered, fits, fit.num_states, naming_of(study))
             weights = table.filter(parameter="weight").drop_nulls("se")
             facts = {
                 "decoded": recovered.decoding["decoded"].mean(),
@@ -148,13 +148,13 @@ def build_validity(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.plots.validity import state_statistics
         from glmhmm_core.tables.behavior import accuracy_table
 
-        task = study.load_task()
+        task, naming = study.load_task(), naming_of(study)
         stimulus = task.main_stimulus.name if task.main_stimulus else None
 
         def accuracy(subject: str) -> "pl.DataFrame":
             fits = subject_fits[subject]
             cleaned = cleaned_sessions[subject]
-            table = accuracy_table(fits, cleaned, stimulus, roles_of(task))
+            table = accuracy_table(fits, cleaned, stimulus, naming)
             _picture(context, study, subject, state_statistics, table, state_paths[subject])
             return table
 
@@ -246,8 +246,8 @@ def closed_loop(study: Study, fits: "SubjectFits", cleaned: "pl.DataFrame") -> d
 def _named(study: Study, fits: "SubjectFits", table: "pl.DataFrame") -> "pl.DataFrame":
     from glmhmm_core.tables.validity import with_states
 
-    roles = roles_of(study.load_task())
-    return with_states(table, fits, shown_fit(study, fits).num_states, roles)
+    naming = naming_of(study)
+    return with_states(table, fits, shown_fit(study, fits).num_states, naming)
 
 
 def _picture(

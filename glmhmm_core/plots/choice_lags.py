@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from glmhmm_core.plots import style
-from glmhmm_core.plots.cohort import left_out, shown_labels, some
+from glmhmm_core.plots.cohort import NOTHING_SHARED, left_out, of_cohort, shown_labels, some
 from glmhmm_core.tables.cohort import over_subjects
 from glmhmm_core.tables.lag_kernel import kernel_at
 
@@ -46,12 +46,12 @@ def lag_kernels(
     ValueError
         If there is no such model, or no such regressor in it.
     """
-    table = style.of_model(lag_weights, num_states)
+    table = of_cohort(lag_weights, num_states)
     there = table["regressor"].unique(maintain_order=True).to_list()
     if regressor not in there:
         raise ValueError(f"no lags of {regressor!r} in the table, only of {', '.join(there)}")
     table = table.filter(regressor=regressor)
-    fitted = kernels.filter(num_states=num_states, regressor=regressor)
+    fitted = of_cohort(kernels, num_states).filter(regressor=regressor)
     labels = shown_labels(table)
     panels = table.select("class_idx", "class_name", "earlier").unique(maintain_order=True)
     panels = panels.sort("class_idx", maintain_order=True)
@@ -60,7 +60,8 @@ def lag_kernels(
     figure = style.new_figure(height, min(max(5.4, 0.9 + 2.3 * columns), style.WIDEST))
     style.head(figure, cohort, f"weights of {style.plain(regressor)}, {style.models(num_states)}")
     if not labels:
-        style.say(figure.subplots(), "No state has a name that several subjects share.")
+        style.say(figure.subplots(), NOTHING_SHARED)
+        style.foot_legend(figure, [], 1, left_out(table, labels))
         return figure
     axes = figure.subplots(
         rows * panels.height, columns, squeeze=False, sharex=True, sharey=True
@@ -72,7 +73,7 @@ def lag_kernels(
                 ax.set_axis_off()
                 continue
             key = (pl.col("class_idx") == class_idx) & pl.col("earlier").eq_missing(earlier)
-            key &= pl.col("state_label") == labels[i]
+            key &= pl.col("state_match") == labels[i]
             _panel(ax, table.filter(key), fitted.filter(key & pl.col("success")))
             if j == 0:
                 _title(ax, labels[i], table, fitted)
@@ -126,9 +127,9 @@ def _panel(ax: Axes, weights: pl.DataFrame, kernels: pl.DataFrame) -> None:
 
 def _title(ax: Axes, label: str, table: pl.DataFrame, kernels: pl.DataFrame) -> None:
     """The state, how many subjects have it, and the median of their time constants."""
-    own = table.filter(state_label=label)
+    own = table.filter(state_match=label)
     total, have = table["subject"].n_unique(), own["subject"].n_unique()
-    taus = kernels.filter(pl.col("success"), state_label=label).unique("subject")["tau"]
+    taus = kernels.filter(pl.col("success"), state_match=label).unique("subject")["tau"]
     median = "" if taus.is_empty() else f"\nmedian τ {np.median(taus.to_numpy()):.1f}"
     ax.set_title(f"{label}\n{have} of {total}{median}", color=own["state_color"][0], weight="bold")
 
@@ -142,7 +143,7 @@ def _effect(class_name: str, earlier: str | None) -> str:
 
 def _unfitted(kernels: pl.DataFrame, labels: list[str]) -> str:
     """In how many of the states shown the weights set no time constant."""
-    shown = kernels.filter(pl.col("state_label").is_in(labels))
+    shown = kernels.filter(pl.col("state_match").is_in(labels))
     shown = shown.unique(["subject", "state_idx"], maintain_order=True)
     lost = shown.filter(~pl.col("success"))
     if lost.is_empty():

@@ -1,7 +1,8 @@
 """What the states do in every subject of a cohort: weights and psychometric curves.
 
-A panel per state that has a name; the same name means the same rule in every subject. States
-without one are left out of these panels, and the figure says of how many subjects.
+A panel per state that subjects share: one of the pooled fit, which their own states match, or one
+that the rules describe where there is no pooled fit. States of one subject alone are left out of
+these panels, and the figure says whose they are.
 """
 
 import textwrap
@@ -14,9 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from glmhmm_core.plots import style
-from glmhmm_core.tables.cohort import named_labels, over_subjects
+from glmhmm_core.states.labels import RULES
+from glmhmm_core.tables.cohort import over_subjects, shared_names
 
 ACROSS = 4  # panels side by side
+
+#: What stands in the place of panels where there are none.
+NOTHING_SHARED = "No state is one that\nsubjects share."
 
 #: Names of subjects that a figure leaves out, by reason, as ``tables.cohort.members`` gives them.
 Absent = Mapping[str, Sequence[str]]
@@ -39,7 +44,7 @@ def cohort_weights(
     absent
         Who is left out, to be counted on the figure.
     """
-    table = style.of_model(weights, num_states)
+    table = of_cohort(weights, num_states)
     labels = shown_labels(table)
     classes = table.select("class_idx", "class_name").unique().sort("class_idx").rows()
     baseline = table["baseline_class_name"][0]
@@ -51,12 +56,13 @@ def cohort_weights(
     figure = style.new_figure(height, min(width, style.WIDEST))
     style.head(figure, cohort, f"weights, {style.models(num_states)}")
     if not labels:
-        style.say(figure.subplots(), "No state has a name that several subjects share.")
+        style.say(figure.subplots(), NOTHING_SHARED)
+        style.foot_legend(figure, [], 1, left_out(table, labels, absent))
         return figure
     axes = _grid(figure, len(labels), len(classes), columns)
     for row, (class_idx, class_name) in enumerate(classes):
         for i, label in enumerate(labels):
-            part = table.filter(state_label=label, class_idx=class_idx)
+            part = table.filter(state_match=label, class_idx=class_idx)
             _weights_panel(axes[row, i], part, features)
             if row == 0:
                 panel_title(axes[row, i], label, part, table)
@@ -67,7 +73,8 @@ def cohort_weights(
     for ax in axes[-1, -columns:]:
         style.name_features(ax, features, upright=True)
         ax.tick_params(labelbottom=True)
-    style.foot_legend(figure, subject_handles(), 2, left_out(table, labels, absent))
+    note = f"{RULES if num_states > 1 else ''} {left_out(table, labels, absent)}".strip()
+    style.foot_legend(figure, subject_handles(), 2, note)
     return figure
 
 
@@ -123,7 +130,7 @@ def cohort_psychometrics(
     absent
         Who is left out, to be counted on the figure.
     """
-    table = style.of_model(psychometrics, num_states)
+    table = of_cohort(psychometrics, num_states)
     labels = shown_labels(table)
     note = left_out(table, labels, absent)
     if num_states == 1:
@@ -135,7 +142,7 @@ def cohort_psychometrics(
     axes = _grid(figure, len(labels), len(classes), columns)
     for row, (class_idx, class_name) in enumerate(classes):
         for i, label in enumerate(labels):
-            part = table.filter(state_label=label, class_idx=class_idx)
+            part = table.filter(state_match=label, class_idx=class_idx)
             _curve_panel(axes[row, i], part)
             if row == 0:
                 panel_title(axes[row, i], label, part, table)
@@ -186,34 +193,38 @@ def mean_points(data: pl.DataFrame) -> pl.DataFrame:
     return common if common.height > 1 else over_subjects(data, ["bin"], values)
 
 
+def of_cohort(table: pl.DataFrame, num_states: int) -> pl.DataFrame:
+    """Rows of one number of states; a single subject's states are all the cohort's."""
+    rows = style.of_model(table, num_states)
+    if rows["subject"].n_unique() > 1:
+        return rows
+    matches = [name for name in rows.columns if name.endswith("_match")]
+    return rows.with_columns(
+        pl.col(name).fill_null(pl.col(f"{name.removesuffix('match')}label")) for name in matches
+    )
+
+
 def shown_labels(table: pl.DataFrame) -> list[str]:
-    """Named states that at least two subjects, and one in ten, have; all states of a single one."""
-    total = table["subject"].n_unique()
-    if total == 1:
-        return [label for _, label, _ in style.states_of(table)]
-    count = table.group_by("state_label").agg(pl.col("subject").n_unique())
-    need = min(total, max(2, total / 10))
-    enough = set(count.filter(pl.col("subject") >= need)["state_label"])
-    return [label for label in named_labels(table) if label in enough]
+    """States that subjects share, and that at least one in ten of them has, in display order."""
+    count = table.group_by("state_match").agg(pl.col("subject").n_unique())
+    enough = count.filter(pl.col("subject") >= table["subject"].n_unique() / 10)
+    return [name for name in shared_names(table) if name in set(enough["state_match"])]
 
 
 def left_out(table: pl.DataFrame, labels: list[str], absent: Absent | None = None) -> str:
-    """Who is not in the figure, has a state without a panel, or a doubtful one in a panel."""
-    others = table.filter(~pl.col("state_label").is_in(labels))["subject"].unique().sort()
-    total = table["subject"].n_unique()
+    """Who is not in the figure, and which subjects have states that no panel shows."""
     told = [told_absent(absent)] if absent else []
-    if not others.is_empty():
-        told.append(
-            f"States that fit no shared name are not pooled, in {len(others)} of {total} "
-            f"subjects: {some(others.to_list())}."
-        )
-    if "label_reason" in table.columns:
-        named = table.filter(pl.col("state_label").is_in(labels))
-        doubtful = named.drop_nulls("label_reason")["subject"].unique().sort()
-        if not doubtful.is_empty():
+    states = table.select("subject", "state_label", "state_match").unique()
+    alone = states.filter(pl.col("state_match").is_null())
+    rare = states.filter(~pl.col("state_match").is_in(labels))
+    for why, part in (
+        ("of one subject alone, which match no state of the others", alone),
+        ("that fewer than one subject in ten has", rare),
+    ):
+        if not part.is_empty():
+            whose = part["subject"].unique().sort().to_list()
             told.append(
-                f"Named states that are ambiguous, in {len(doubtful)} of {total} subjects: "
-                f"{some(doubtful.to_list())}."
+                f"Left out: {part.height} state{'s'[: part.height > 1]} {why} ({some(whose)})."
             )
     return " ".join(told)
 

@@ -1,5 +1,7 @@
 """How the subjects of a cohort use their states: transitions, dwell, occupancy; and their gain."""
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
@@ -9,14 +11,23 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 
 from glmhmm_core.plots import style
-from glmhmm_core.plots.cohort import Absent, left_out, shown_labels, some, told_absent
+from glmhmm_core.plots.cohort import (
+    NOTHING_SHARED,
+    Absent,
+    left_out,
+    of_cohort,
+    shown_labels,
+    some,
+    told_absent,
+)
 from glmhmm_core.plots.scores import MEAN, means
 from glmhmm_core.plots.transitions import heat
 from glmhmm_core.tables.cohort import over_subjects
 
 NAMEABLE = 50  # subjects up to which their names stand below the bars
 FEW = 10  # subjects from which bars take the whole width
-OTHER = "#d9d9d9"  # states without a shared name
+HATCH = "////"
+OTHER = "#8c8c8c"  # states of one subject alone, hatched
 
 
 @style.styled
@@ -29,7 +40,7 @@ def cohort_transitions(
 ) -> Figure:
     """Expected dwell of every subject's states, and the mean transition matrix.
 
-    The matrix is the mean over the subjects that share the most frequent set of named states.
+    The matrix is the mean over the subjects that share the most frequent set of states.
 
     Parameters
     ----------
@@ -42,7 +53,7 @@ def cohort_transitions(
     absent
         Who is left out, to be counted on the figure.
     """
-    table = style.of_model(states, num_states)
+    table = of_cohort(states, num_states)
     labels = shown_labels(table)
     figure = style.new_figure(3.8, max(style.WIDTH, 4.0 + 1.2 * len(labels)))
     style.head(
@@ -54,9 +65,7 @@ def cohort_transitions(
     left, right = figure.subplots(1, 2)
     if num_states == 1 or not labels:
         alone = "The only state is never left."
-        style.say(
-            left, alone if num_states == 1 else "No state has a name\nthat several subjects share."
-        )
+        style.say(left, alone if num_states == 1 else NOTHING_SHARED)
         right.set_axis_off()
         return figure
     _strip(left, table, labels, "expected_dwell")
@@ -65,9 +74,9 @@ def cohort_transitions(
     left.set_ylim(low / 1.3, max(high * 1.3, 10 * low / 1.3))  # one decade at least
     left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     style.decades(left.yaxis)
-    left.set_ylabel("Expected dwell (trials)")
+    left.set_ylabel("Expected dwell (trials),\nas if sessions had no end")
     _stay_axis(left)
-    _mean_matrix(right, style.of_model(transitions, num_states), labels)
+    _mean_matrix(right, of_cohort(transitions, num_states), labels)
     return figure
 
 
@@ -85,24 +94,24 @@ def _stay_axis(ax: Axes) -> None:
 
 
 def _mean_matrix(ax: Axes, transitions: pl.DataFrame, labels: list[str]) -> None:
-    """Mean over the subjects that share the set of named states that most subjects have."""
-    own = transitions.drop_nulls("source_idx").filter(pl.col("target_label").is_in(labels))
-    sets = own.group_by("subject").agg(pl.col("target_label").unique().sort())
+    """Mean over the subjects that have the set of shared states that most subjects have."""
+    own = transitions.drop_nulls("source_idx").filter(pl.col("target_match").is_in(labels))
+    sets = own.group_by("subject").agg(pl.col("target_match").unique().sort())
     common = (
-        sets.group_by("target_label")
+        sets.group_by("target_match")
         .agg("subject")
-        .sort(pl.col("subject").list.len(), pl.col("target_label").list.len(), descending=True)
+        .sort(pl.col("subject").list.len(), pl.col("target_match").list.len(), descending=True)
         .row(0, named=True)
     )
-    shown = [label for label in labels if label in common["target_label"]]
+    shown = [label for label in labels if label in common["target_match"]]
     inner = own.filter(
-        pl.col("subject").is_in(common["subject"]), pl.col("source_label").is_in(shown)
+        pl.col("subject").is_in(common["subject"]), pl.col("source_match").is_in(shown)
     )
-    mean = over_subjects(inner, ["source_label", "target_label"], ["probability"])
+    mean = over_subjects(inner, ["source_match", "target_match"], ["probability"])
     value = {
         (source, target): p
         for source, target, p in mean.select(
-            "source_label", "target_label", "probability_mean"
+            "source_match", "target_match", "probability_mean"
         ).rows()
     }
     heat(ax, np.array([[value[i, j] for j in shown] for i in shown]), shown, shown)
@@ -129,9 +138,9 @@ def cohort_occupancy(
     absent
         Who is left out, to be counted on the figure.
     """
-    table = style.of_model(states, num_states)
+    table = of_cohort(states, num_states)
     labels = shown_labels(table)
-    colors = dict(table.select("state_label", "state_color").rows())
+    colors = dict(table.drop_nulls("state_match").select("state_match", "state_color").rows())
     subjects = _by_first_state(table, labels)
     width = max(style.WIDTH, min(9.5, 1.2 + 0.16 * len(subjects)))
     figure = style.new_figure(5.2, width)
@@ -142,13 +151,18 @@ def cohort_occupancy(
     place = {subject: i for i, subject in enumerate(subjects)}
     bottom = np.zeros(len(subjects))
     for label in [*labels, None]:
-        shown = pl.col("state_label") == label if label else ~pl.col("state_label").is_in(labels)
+        inside = pl.col("state_match").is_in(labels).fill_null(False)
+        shown = pl.col("state_match") == label if label else ~inside
         for rank in sorted(table.filter(shown)["state_rank"].unique()):
             part = table.filter(shown, state_rank=rank)
             at = np.array([place[s] for s in part["subject"]])
             height = part["occupancy_soft"].to_numpy()
-            color = colors[label] if label else OTHER
-            bars.bar(at, height, 0.9, bottom[at], color=color, ec="white", lw=0.4)
+            look: dict[str, Any] = (
+                {"color": colors[label], "ec": "white"}
+                if label
+                else {"color": "white", "ec": OTHER, "hatch": HATCH}
+            )
+            bars.bar(at, height, 0.9, bottom[at], lw=0.4, **look)
             bottom[at] += height
     bars.set_ylim(0, 1)
     bars.set_xlim(-0.6, max(len(subjects), FEW) - 0.4)
@@ -169,16 +183,16 @@ def cohort_occupancy(
     what = f"state occupancy (mean posterior), {style.models(num_states)}"
     style.head(figure, cohort, what, left_out(table, labels, absent))
     patches = [Patch(color=colors[label], label=label) for label in labels]
-    if set(table["state_label"]) - set(labels):
-        patches.append(Patch(color=OTHER, label="fits no shared name"))
+    if set(table["state_match"]) - set(labels):
+        patches.append(Patch(fc="white", ec=OTHER, hatch=HATCH, label="of one subject alone"))
     key.set_axis_off()
     key.legend(handles=patches, loc="center left")
     return figure
 
 
 def _by_first_state(table: pl.DataFrame, labels: list[str]) -> list[str]:
-    """Subjects by falling occupancy of the first named state; those without it last."""
-    first = table.filter(pl.col("state_label") == (labels[0] if labels else ""))
+    """Subjects by falling occupancy of the first shared state; those without it last."""
+    first = table.filter(pl.col("state_match") == (labels[0] if labels else ""))
     everyone = table.select("subject").unique()
     joined = everyone.join(first.select("subject", "occupancy_soft"), on="subject", how="left")
     ordered = joined.sort(["occupancy_soft", "subject"], descending=[True, False], nulls_last=True)
@@ -194,12 +208,12 @@ def _strip(
     width = 0.5 if len(subjects) > 1 else 0.0
     shift = {s: width * ((i * 0.618034) % 1 - 0.5) for i, s in enumerate(subjects)}
     for x, label in enumerate(labels):
-        part = table.filter(state_label=label).drop_nulls(value)
+        part = table.filter(state_match=label).drop_nulls(value)
         if part.is_empty():
             continue
         at = [x + shift[s] for s in part["subject"]]
         ax.scatter(at, part[value], s=14, color=part["state_color"], alpha=0.55, lw=0, zorder=2)
-        one = over_subjects(part, ["state_label"], [value]).row(0, named=True)
+        one = over_subjects(part, ["state_match"], [value]).row(0, named=True)
         center = one[f"{value}_mean"] if mean else one[f"{value}_median"]
         spread = one[f"{value}_se"] or 0.0
         low, high = (

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from glmhmm_core.plots import style
-from glmhmm_core.plots.cohort import Absent, left_out, shown_labels
+from glmhmm_core.plots.cohort import Absent, left_out, of_cohort, shown_labels
 from glmhmm_core.plots.transitions import heat
 from glmhmm_core.tables.cohort import over_subjects
 from glmhmm_core.tables.driven import AT_ZERO
@@ -52,7 +52,7 @@ def transition_weights(weights: pl.DataFrame, num_states: int) -> Figure:
     style.name_features(axes[-1], features, upright=False)
     hollow = " Hollow marks are frozen." if table["frozen"].any() else ""
     doubt = table["label_reason"][0]
-    ambiguous = f" Labels are ambiguous. {doubt}" if doubt else ""
+    ambiguous = f" {doubt}" if doubt else ""
     style.head(
         figure,
         table["subject"][0],
@@ -69,7 +69,7 @@ def cohort_transition_weights(
 ) -> Figure:
     """The same over subjects: each singly, and their mean with its standard error.
 
-    States are pooled by name; subjects whose states have none are counted below.
+    States that subjects share are pooled; whose states are not is said below.
 
     Parameters
     ----------
@@ -82,34 +82,37 @@ def cohort_transition_weights(
     absent
         Who is left out, to be counted on the figure.
     """
-    table = style.of_model(weights, num_states).filter(pl.col("feature") != AT_ZERO)
+    table = of_cohort(weights, num_states).filter(pl.col("feature") != AT_ZERO)
     states = table.select(
         "subject",
         "num_states",
-        *(pl.col(f"source_{what}").alias(f"state_{what}") for what in ("rank", "label", "color")),
+        *(
+            pl.col(f"source_{what}").alias(f"state_{what}")
+            for what in ("rank", "label", "color", "match")
+        ),
     )
     labels = shown_labels(states)
-    inner = table.filter(pl.col("source_label").is_in(labels), pl.col("target_label").is_in(labels))
+    inner = table.filter(pl.col("source_match").is_in(labels), pl.col("target_match").is_in(labels))
     features = style.features_of(table)
     what = f"transition weights, {style.models(num_states)}"
     if inner.is_empty():
         figure = style.new_figure(3.0)
-        style.say(figure.subplots(), "No two states have names\nthat several subjects share.")
+        style.say(figure.subplots(), "No two states are ones\nthat subjects share.")
         style.head(figure, cohort, what, left_out(states, labels, absent))
         return figure
     ranks = {label: rank for rank, label in enumerate(labels)}
-    figure, axes = _panels(inner, features, [x for x in labels if x in set(inner["source_label"])])
-    mean = over_subjects(inner, ["source_label", "target_label", "feature"], ["weight"])
-    colors = dict(inner.select("target_label", "target_color").unique().rows())
-    colors |= dict(inner.select("source_label", "source_color").unique().rows())
+    figure, axes = _panels(inner, features, [x for x in labels if x in set(inner["source_match"])])
+    mean = over_subjects(inner, ["source_match", "target_match", "feature"], ["weight"])
+    colors = dict(inner.select("target_match", "target_color").unique().rows())
+    colors |= dict(inner.select("source_match", "source_color").unique().rows())
     place = {feature: i for i, feature in enumerate(features)}
     count = inner["subject"].n_unique()
-    for ax, label in zip(axes, [x for x in labels if x in set(inner["source_label"])], strict=True):
+    for ax, label in zip(axes, [x for x in labels if x in set(inner["source_match"])], strict=True):
         ax.axhline(0, color=style.FAINT, lw=0.8, zorder=0)
         targets = [x for x in labels if x != label]
         for position, target in enumerate(targets):
             shift = _shift(position, len(targets))
-            singly = inner.filter(source_label=label, target_label=target)
+            singly = inner.filter(source_match=label, target_match=target)
             ax.plot(
                 [place[f] + shift for f in singly["feature"]],
                 singly["weight"],
@@ -119,7 +122,7 @@ def cohort_transition_weights(
                 ms=3.5,
                 alpha=style.alpha(count),
             )
-            edge = mean.filter(source_label=label, target_label=target)
+            edge = mean.filter(source_match=label, target_match=target)
             ax.errorbar(
                 [place[f] + shift for f in edge["feature"]],
                 edge["weight_mean"],
@@ -141,7 +144,7 @@ def cohort_transition_weights(
     handles = [
         Line2D([], [], color=colors[x], marker=style.marker(ranks[x]), ls="", label=x)
         for x in labels
-        if x in set(inner["target_label"])
+        if x in set(inner["target_match"])
     ]
     style.side_legend(figure, handles, "going to")
     return figure

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from glmhmm_core.plots import style
 
-#: Means over fewer changes or stays than this are not drawn.
+#: Means over fewer changes or dwells than this are not drawn.
 FEW = 3
 
 
@@ -19,26 +19,26 @@ def state_dynamics(
     occupancy: pl.DataFrame,
     trajectory: pl.DataFrame,
     changes: pl.DataFrame,
-    stays: pl.DataFrame,
+    dwells: pl.DataFrame,
     num_states: int,
 ) -> Figure:
     """States over sessions, over the trials of a session, around changes, and how long they last.
 
     Parameters
     ----------
-    occupancy, trajectory, changes, stays
-        ``occupancy_table``, ``trajectory_table``, ``change_table`` and ``stay_table`` of one
+    occupancy, trajectory, changes, dwells
+        ``occupancy_table``, ``trajectory_table``, ``change_table`` and ``dwell_table`` of one
         subject.
     num_states
         Which model.
     """
     tables = [style.of_model(occupancy, num_states)]
-    tables += [table.filter(num_states=num_states) for table in (trajectory, changes, stays)]
+    tables += [table.filter(num_states=num_states) for table in (trajectory, changes, dwells)]
     states = style.states_of(tables[0])
     figure = style.new_figure(5.6 + 0.2 * (-(-len(states) // 3)))
     axes = figure.subplots(2, 2)
     panels: list[Callable[[Axes, pl.DataFrame], None]]
-    panels = [_occupancy, _trajectory, _changes, _stays]
+    panels = [_occupancy, _trajectory, _changes, _dwells]
     for ax, panel, table in zip(axes.flat, panels, tables, strict=True):
         panel(ax, table)
     style.head(figure, tables[0]["subject"][0], f"coming and going, {style.models(num_states)}")
@@ -51,7 +51,12 @@ def state_dynamics(
         Line2D([], [], color=style.QUIET, ls="--", label="out of it"),
         Line2D([], [], color=style.QUIET, ls=":", label="predicted"),
     ]
-    note = f"Bands: standard errors, of stays 95 %. Means of fewer than {FEW} are not drawn."
+    note = (
+        "Bands: standard errors; of dwells, 95 % of paths of the model's chain, in which the line "
+        "lies if the model holds. Dwells are of paths drawn from the posterior; one that a "
+        "session's end cuts off is known to last that long. Changes are decoded. Means of fewer "
+        f"than {FEW} are not drawn."
+    )
     if num_states == 1:
         style.foot_legend(figure, lines, 3)
     else:
@@ -104,21 +109,29 @@ def _changes(ax: Axes, table: pl.DataFrame) -> None:
     ax.set_ylim(-0.03, 1.03)
 
 
-def _stays(ax: Axes, table: pl.DataFrame) -> None:
-    ax.set_title("How long stays last")
+def _dwells(ax: Axes, table: pl.DataFrame) -> None:
+    ax.set_title("Dwell: how long states last")
     shown = table.filter(pl.col("at_risk") >= FEW)
+    if table["num_states"].max() == 1:
+        style.say(ax, "The only state is never left.")
+        return
     if shown.is_empty():
-        style.say(ax, f"Fewer than {FEW} stays in a state")
+        style.say(ax, f"Fewer than {FEW} dwells in a state")
         return
     for _, color, part in _by_state(shown):
-        known = part.drop_nulls("lower")
-        ax.step(part["trials"], part["lasting"], color=color, where="post")
+        known = part.drop_nulls("predicted_lower")
         ax.fill_between(
-            known["trials"], known["lower"], known["upper"], step="post", color=color, alpha=0.15
+            known["trials"],
+            known["predicted_lower"],
+            known["predicted_upper"],
+            color=color,
+            alpha=0.15,
+            lw=0,
         )
+        ax.step(part["trials"], part["lasting"], color=color, where="post")
         ax.plot(part["trials"], part["predicted"], color=color, ls=":", lw=1.6)
     ax.set_xlabel("Trials")
-    ax.set_ylabel("Share of longer stays")
+    ax.set_ylabel("Share that lasts longer")
     ax.set_ylim(-0.03, 1.03)
 
 

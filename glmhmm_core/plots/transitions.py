@@ -12,6 +12,9 @@ from glmhmm_core.plots import style
 def transition_matrix(transitions: pl.DataFrame, num_states: int) -> Figure:
     """Annotated transition probabilities with the law of the first state and expected dwell.
 
+    The dwell is that of the transition matrix. A state that lasts longer than sessions do is
+    marked: its dwell is extrapolated.
+
     Parameters
     ----------
     transitions
@@ -45,8 +48,13 @@ def transition_matrix(transitions: pl.DataFrame, num_states: int) -> Figure:
             tick.set_fontweight("bold")
     ax.set_xlabel("State on the next trial")
     ax.set_ylabel("State on this trial")
-    _dwell_bars(bars, dwell["source_dwell"].to_list(), colors)
-    style.head(figure, table["subject"][0], f"state transitions, {style.models(num_states)}")
+    session = float(table["session_trials"][0])
+    _dwell_bars(bars, dwell["source_dwell"].to_list(), colors, session)
+    note = "Dwell: 1 / (1 − P(stay)), as if sessions had no end."
+    if any(d is not None and d > session for d in dwell["source_dwell"]):
+        note += f" *: longer than sessions ({session:.0f} trials, median), whose ends cut most off."
+    what = f"state transitions, {style.models(num_states)}"
+    style.head(figure, table["subject"][0], what, note)
     return figure
 
 
@@ -62,14 +70,15 @@ def heat(ax: Axes, matrix: np.ndarray, rows: list[str], columns: list[str]) -> N
     ax.spines[:].set_visible(False)
 
 
-def _dwell_bars(ax: Axes, dwell: list[float | None], colors: list[str]) -> None:
+def _dwell_bars(ax: Axes, dwell: list[float | None], colors: list[str], session: float) -> None:
     known = [d if d is not None else 0.0 for d in dwell]
     if not any(known):
         style.say(ax, "never left")
         return
     ax.barh(range(len(dwell)), known, color=colors, height=0.6)
     for i, d in enumerate(dwell):
-        ax.text(known[i], i, "  never left" if d is None else f" {d:.1f}", va="center")
+        mark = "*" if d is not None and d > session else ""
+        ax.text(known[i], i, "  never left" if d is None else f" {d:.1f}{mark}", va="center")
     ax.set_ylim(len(dwell) - 0.5, -0.5)
     ax.set_xlim(0, 1.35 * max([*known, 1.0]))
     ax.set_yticks([])

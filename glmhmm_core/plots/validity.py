@@ -51,7 +51,11 @@ def predictive_checks(checks: pl.DataFrame) -> Figure:
     if num_states > 1 and not undefined.is_empty():
         label = "never in it, in data or simulations"
         handles.append(Line2D([], [], color=style.QUIET, marker="x", ls="", label=label))
-    style.foot_legend(figure, handles, 2)
+    note = (
+        "States are decoded alike in data and simulations. Decoded runs are longer than the dwell, "
+        "and sessions' ends cut them off."
+    )
+    style.foot_legend(figure, handles, 2, note if num_states > 1 else "")
     return figure
 
 
@@ -86,7 +90,7 @@ def _runs(ax: Axes, checks: pl.DataFrame) -> None:
     choices = checks.filter(statistic="choice_run_mean")
     _bars(ax, pl.concat([runs, choices]))
     ax.set_ylim(0)
-    ax.set_title("Mean length\nof runs")
+    ax.set_title("Mean length of\ndecoded runs")
     ax.set_ylabel("Trials")
 
 
@@ -232,12 +236,12 @@ def state_statistics(accuracy: pl.DataFrame, paths: pl.DataFrame) -> Figure:
         style.say(right, "The only state\nis never left.")
     else:
         _interval(right, of_states.filter(statistic="dwell"), 1.0)
-        right.set_title("Dwell")
-        right.set_ylabel("Trials before leaving")
+        right.set_title("Dwell in paths")
+        right.set_ylabel("Trials a departure")
         right.set_ylim(0)
     marks = (
-        ("o", "weighted by the posterior, 95 %"),
-        ("x", "trials of a posterior ≥ .9; decoded path"),
+        ("o", "weighted by the posterior, or over its paths, 95 %"),
+        ("x", "trials of a posterior ≥ .9, or the decoded path: too regular, dwells too long"),
         ("D", "trials of a posterior ≥ .9 without the own choice"),
     )
     handles = [

@@ -5,6 +5,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from glmhmm_core.plots import style
+from glmhmm_core.states.labels import RULES
 
 
 @style.styled
@@ -53,7 +54,8 @@ def weights_by_state(weights: pl.DataFrame, num_states: int) -> Figure:
         )
     style.name_features(axes[-1], features, upright=False)
     doubt = table["label_reason"][0]
-    notes = [f"Labels are ambiguous. {doubt}"] if doubt else []
+    notes = [RULES] if num_states > 1 else []
+    notes += [doubt] if doubt else []
     if "lower" in table.columns and table["lower"].null_count() < len(table):
         notes.append("Bars are 95 % intervals.")
     style.head(

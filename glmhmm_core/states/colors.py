@@ -1,9 +1,10 @@
-"""The color of each state label; a named state has the same color in every figure.
+"""The color of each state label; a shared state has the same color in every figure.
 
 Engaged and biased states have the colors of Ashwood et al. 2022. Every other label takes the
 next of a list that was chosen, by simulated color vision deficiency, to stay apart from those
 and within itself (CIELAB distance at least 17 under deuteranopia and protanopia, 11 for
-magenta). Figures add markers, since the three colors of the field do not all pass that test.
+magenta and the last two). States of one subject alone are gray, which no shared state is. Figures
+add markers, since the three colors of the field do not all pass that test.
 """
 
 from collections.abc import Sequence
@@ -17,17 +18,20 @@ DISENGAGED = "#332288"
 ENGAGED_MIDDLE = "#7f3b08"  # of three choices
 BIASED_MIDDLE = "#aa4499"
 SINGLE = "#222222"  # the only state of a GLM
-#: Those that also name a state stand last, so that they are rarely taken by another.
+#: Those that also name a state stand behind the first three, so that they are rarely taken by
+#: another.
 OTHERS = (
     "#01665e",
     "#88ccee",
-    "#222222",
     "#dfc27d",
-    "#8c8c8c",
     ENGAGED_MIDDLE,
     BIASED_MIDDLE,
     DISENGAGED,
+    "#6699cc",
+    "#117733",
 )
+#: Gray levels of a state of one subject alone: the only one's, and the ends of several.
+ALONE, DARKEST, LIGHTEST = 0x94, 0x3D, 0xBD
 
 
 def state_colors(labels: Sequence[str], choice_names: Sequence[str]) -> tuple[str, ...]:
@@ -65,3 +69,11 @@ def state_colors(labels: Sequence[str], choice_names: Sequence[str]) -> tuple[st
     rest = [label for label in labels if label not in named]
     colors.update({label: free[i % len(free)] for i, label in enumerate(rest)})
     return tuple(colors[label] for label in labels)
+
+
+def alone_colors(count: int) -> tuple[str, ...]:
+    """Grays of so many states that are of one subject alone, from dark to light."""
+    if count == 1:
+        return (f"#{ALONE:02x}{ALONE:02x}{ALONE:02x}",)
+    steps = (DARKEST + (LIGHTEST - DARKEST) * i // max(count - 1, 1) for i in range(count))
+    return tuple(f"#{level:02x}{level:02x}{level:02x}" for level in steps)

@@ -1,50 +1,49 @@
-"""What each hidden state is called, by rules on its weights and never by its index.
+"""Names of hidden states by rules on what they do, never by their index.
 
-The rules, in order (K states, C choices):
+The rules (K states, C choices). They look at each state's choice probabilities with the stimulus
+regressor at 0 and at one standard deviation, so that its units do not matter; the other regressors
+are at their means. A choice is *preferred* if it is the most probable one at stimulus 0; its
+*preference* is its log-odds there against the mean of the other choices. The *slope* is the
+log-odds of the last choice against the first per standard deviation of the stimulus. ``CLEAR`` is
+the log-odds of 7 to 3: 70 % of two choices.
 
 1. One state is "GLM".
-2. A state's *stimulus weight* is the log-odds of the last against the first choice per standard
-   deviation of the stimulus regressor, so that its units do not matter.
-3. The state with the largest stimulus weight is "engaged" if that weight is at least ``MARGIN``
-   and exceeds the next by at least ``MARGIN`` (Ashwood et al. 2022 take the largest without a
-   margin). Two states that share the top, ``MARGIN`` clear of the rest and with opposite
-   preferences ``MARGIN`` apart, are "engaged left" and "engaged right": the field's picture from
-   four states on, and marked ambiguous below that.
-4. Any other state whose stimulus weight is at least half of the engaged one's fits no
-   description and is "state <n>". Below that it is "biased <choice>" if its bias weights prefer
-   one choice by at least ``BIASED`` log-odds over the mean of the others, else "disengaged".
-5. If no state is engaged, none of the names would mean what it does in other subjects: all are
-   "state <n>", and the reason is given.
+2. A state is *engaged* if its slope is at least ``CLEAR``, at least half of the largest slope, and
+   larger than its preference: a stimulus of one standard deviation decides the choice, whichever
+   side it is on. It is "engaged <choice>" if its preference is at least ``CLEAR``, else "engaged".
+3. Any other state is "biased <choice>" if its preference is at least ``CLEAR``.
+4. The rest is "disengaged" where another state is engaged, and "state <n>" otherwise, n being the
+   place in the display order: without an engaged state, or without a stimulus regressor,
+   "disengaged" would mean nothing.
+5. Several "engaged" states are told apart by the choices that they prefer, if these differ and the
+   preferences add up to ``CLEAR``. Names that still occur twice are numbered by falling slope.
 
-Names that would occur twice are numbered. Numbered and nameless states are marked ambiguous.
+These rules name the states of the pooled fit. A subject's states take the names of those that they
+match (``states/naming.py``).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from glmhmm_core.fitting.result import FitResult
-from glmhmm_core.states.colors import state_colors
+from glmhmm_core.states.colors import alone_colors, state_colors
 
-#: Log-odds per standard deviation of the stimulus that tell one state's stimulus weight from
-#: another's (science of the reference: an engaged margin below 1 is not to be trusted).
-MARGIN = 1.0
-#: Log-odds without a stimulus from which a state is called biased: 62 % of choices of two.
-BIASED = 0.5
-#: States from which on two engaged ones are the field's usual picture.
-STATES_OF_TWO_ENGAGED = 4
+#: Log-odds from which a preference is a bias, and a slope follows the stimulus: 70 % of two.
+CLEAR = math.log(7 / 3)
+#: The rules in short, for the foot of figures.
+RULES = (
+    "Engaged: a stimulus of one SD decides the choice. Biased: odds of 7 to 3 for one choice at "
+    "stimulus 0 (docs/states.md)."
+)
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Names of the regressors that the rules look at.
-
-    ``stimulus`` carries the stimulus that calls for one choice or another, ``bias`` is the
-    constant. Without the first no state is named; without the second none is called biased.
-    """
+    """Name of the regressor that carries the stimulus, for one choice or another."""
 
     stimulus: str = "stimulus"
-    bias: str = "bias"
 
 
 @dataclass(frozen=True)
@@ -55,21 +54,30 @@ class StateLabels:
     ----------
     labels, colors : K strings
         Name and "#rrggbb" of each state, by state index.
+    shared : K strings or None
+        Name under which the state is pooled over subjects; None where it is of this subject alone.
     order : K integers
-        State indices in display order: engaged, then biased by choice, then the others by
-        falling stimulus weight.
-    ambiguous
-        Whether the states fit the picture of named states badly; then not to be pooled over
-        subjects without a look.
+        State indices in display order.
+    engaged, plain, side : K booleans, K booleans, K integers or None
+        Whether the name says "engaged"; whether it says that or "disengaged" and names no choice;
+        and the choice that it names.
     reason
-        Why, as sentences; empty unless ``ambiguous``.
+        What is doubtful about the names, as sentences; empty if nothing is.
     """
 
     labels: tuple[str, ...]
+    shared: tuple[str | None, ...]
     order: tuple[int, ...]
     colors: tuple[str, ...]
-    ambiguous: bool
+    engaged: tuple[bool, ...]
+    plain: tuple[bool, ...]
+    side: tuple[int | None, ...]
     reason: str
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether a name is doubtful, or a state has none that other subjects share."""
+        return bool(self.reason)
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -78,18 +86,65 @@ class StateLabels:
 
 
 @dataclass(frozen=True)
-class _Traits:
-    """What the rules look at, by state: stimulus weight, preferred class and its log-odds."""
+class Traits:
+    """What the rules look at, by state.
 
-    stimulus: np.ndarray
+    Attributes
+    ----------
+    slope : float64 (K,)
+        Log-odds of the last choice against the first per standard deviation of the stimulus; 0
+        without a stimulus regressor.
+    preferred : int (K,)
+        The most probable choice at stimulus 0.
+    preference : float64 (K,)
+        Its log-odds against the mean of the others.
+    has_stimulus
+        Whether the model has the stimulus regressor.
+    """
+
+    slope: np.ndarray
     preferred: np.ndarray
     preference: np.ndarray
+    has_stimulus: bool
+
+    @property
+    def engaged(self) -> np.ndarray:
+        """Which states the stimulus decides, bool (K,)."""
+        enough = (self.slope >= CLEAR) & (self.slope >= self.slope.max() / 2)
+        follows: np.ndarray = enough & (self.slope > self.preference)
+        return follows
+
+    @property
+    def biased(self) -> np.ndarray:
+        """Which states prefer a choice clearly, bool (K,)."""
+        clear: np.ndarray = self.preference >= CLEAR
+        return clear
+
+
+def traits_of(fit: FitResult, roles: Roles) -> Traits:
+    """What the rules look at."""
+    weights = np.asarray(fit.fitted_params.emission_weights)
+    # Logits of all C classes, so that nothing depends on which of them is the baseline.
+    logits = np.insert(weights, fit.baseline_class_idx, 0.0, axis=1)
+    at = fit.X.mean(0)
+    slope, known = np.zeros(len(weights)), roles.stimulus in fit.emission_names
+    if known:
+        column = fit.emission_names.index(roles.stimulus)
+        at[column] = 0.0
+        slope = (logits[:, -1, column] - logits[:, 0, column]) * fit.X[:, column].std()
+    level = logits @ at
+    top = level.max(1)
+    others = (level.sum(1) - top) / (level.shape[1] - 1)
+    return Traits(slope, level.argmax(1), top - others, known)
 
 
 def order_and_label(
     fit: FitResult, choice_names: tuple[str, ...], roles: Roles | None = None
 ) -> StateLabels:
-    """Name and order the states of a fit by the rules at the head of this file.
+    """Name and order the states of a fit by themselves, by the rules at the head of this file.
+
+    A state that the rules describe, with a name of its own, is shared with other subjects; one
+    that is numbered is not.
 
     Parameters
     ----------
@@ -99,139 +154,113 @@ def order_and_label(
         C names of the classes, along the stimulus axis: the last is the one that a larger
         stimulus calls for.
     roles
-        Which regressors the rules look at; "stimulus" and "bias" if not given.
+        Which regressor carries the stimulus; "stimulus" if not given.
     """
-    roles = roles or Roles()
-    num_states = fit.num_states
-    if num_states == 1:
-        return StateLabels(("GLM",), (0,), state_colors(("GLM",), choice_names), False, "")
-    weights = np.asarray(fit.fitted_params.emission_weights)
-    if roles.stimulus not in fit.emission_names:
-        occupancy = fit.smoothed_state_probs.mean(0)
-        reason = f"The model has no regressor named '{roles.stimulus}' to tell states by."
-        return _neutral(_display_order(np.zeros(num_states), -occupancy, weights), reason)
-
-    traits = _traits(fit, weights, roles)
-    engaged, reason = _engaged(traits)
-    if not engaged:
-        order = _display_order(np.zeros(num_states), -traits.stimulus, weights)
-        return _neutral(order, reason)
-    names = _names(traits, engaged, choice_names)
-    groups = np.array([_group(name, choice_names) for name in names])
-    order = _display_order(groups, -traits.stimulus, weights)
-    labels, doubts = _distinct(names, order)
-    reasons = " ".join(filter(None, [reason, *doubts]))
-    return _finish(labels, order, choice_names, reasons)
+    return _labeled(fit, choice_names, roles or Roles(), everything=False)
 
 
-def _traits(fit: FitResult, weights: np.ndarray, roles: Roles) -> _Traits:
-    # Logits of all C classes, so that nothing depends on which of them is the baseline.
-    logits = np.insert(weights, fit.baseline_class_idx, 0.0, axis=1)
-    column = fit.emission_names.index(roles.stimulus)
-    slope = (logits[:, -1, column] - logits[:, 0, column]) * fit.X[:, column].std()
-    if roles.bias not in fit.emission_names:
-        nothing = np.zeros(len(slope))
-        return _Traits(slope, nothing.astype(np.int64), nothing)
-    level = logits[:, :, fit.emission_names.index(roles.bias)]
-    preferred = level.argmax(1)
-    top = level.max(1)
-    others = (level.sum(1) - top) / (level.shape[1] - 1)
-    return _Traits(slope, preferred, top - others)
-
-
-def _engaged(traits: _Traits) -> tuple[tuple[int, ...], str]:
-    """States that are engaged, and what is doubtful about that."""
-    ranked = np.argsort(-traits.stimulus, kind="stable")
-    weight = traits.stimulus[ranked]
-    first, second = (int(state) for state in ranked[:2])
-    unit = "log-odds per SD of the stimulus"
-    if weight[0] < MARGIN:
-        return (), f"No state is engaged: the largest stimulus weight is {weight[0]:.2f} {unit}."
-    if weight[0] - weight[1] >= MARGIN:
-        return (first,), ""
-    alike = f"stimulus weights of {weight[0]:.2f} and {weight[1]:.2f} {unit}"
-    clear_of_rest = len(weight) == 2 or weight[1] - weight[2] >= MARGIN
-    apart = (
-        traits.preferred[first] != traits.preferred[second]
-        and traits.preference[first] + traits.preference[second] >= MARGIN
-    )
-    if weight[1] < MARGIN or not (clear_of_rest and apart):
-        return (), f"No single state is engaged: the two that lead have {alike}."
-    if len(weight) >= STATES_OF_TWO_ENGAGED:
-        return (first, second), ""
-    return (first, second), f"Two states are engaged, with {alike}."
-
-
-def _names(
-    traits: _Traits, engaged: tuple[int, ...], choice_names: tuple[str, ...]
-) -> list[str | None]:
-    """Name of each state by the rules, not yet distinct; None where no rule applies."""
-    names: list[str | None] = []
-    floor = traits.stimulus[list(engaged)].min() / 2
-    for state, slope in enumerate(traits.stimulus):
-        side = choice_names[traits.preferred[state]]
-        if state in engaged:
-            names.append("engaged" if len(engaged) == 1 else f"engaged {side}")
-        elif slope >= floor:
-            names.append(None)
-        else:
-            names.append(f"biased {side}" if traits.preference[state] >= BIASED else "disengaged")
-    return names
-
-
-def _group(name: str | None, choice_names: tuple[str, ...]) -> int:
-    """Place of a name's group in the display order."""
-    named = [
-        "engaged",
-        *(f"engaged {choice}" for choice in choice_names),
-        *(f"biased {choice}" for choice in choice_names),
-    ]
-    return named.index(name) if name in named else len(named)
-
-
-def _display_order(groups: np.ndarray, falling: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """State indices by group, then by ``falling``, then by the weights themselves.
-
-    The last keys make ties fall the same way however the states are numbered.
-    """
-    flat = weights.reshape(len(weights), -1)
-    return np.lexsort((*flat.T[::-1], falling, groups))
-
-
-def _distinct(names: list[str | None], order: np.ndarray) -> tuple[list[str], list[str]]:
-    """Labels by state, made distinct by numbers, and what is doubtful about them."""
-    labels = ["" for _ in names]
-    doubts = []
-    for place, state in enumerate(order):
-        name = names[state]
-        if name is None:
-            labels[state] = f"state {place + 1}"
-            doubts.append(f"State {place + 1} fits no description.")
-            continue
-        alike = [other for other in order if names[other] == name]
-        number = alike.index(state) + 1
-        labels[state] = name if len(alike) == 1 else f"{name} {number}"
-        if number == 2:
-            doubts.append(f"{len(alike)} states are {name}.")
-    return labels, doubts
-
-
-def _neutral(order: np.ndarray, reason: str) -> StateLabels:
-    labels = [""] * len(order)
-    for place, state in enumerate(order):
-        labels[state] = f"state {place + 1}"
-    return _finish(labels, order, ("", ""), reason)
-
-
-def _finish(
-    labels: list[str], order: np.ndarray, choice_names: tuple[str, ...], reason: str
+def label_reference(
+    fit: FitResult, choice_names: tuple[str, ...], roles: Roles | None = None
 ) -> StateLabels:
-    shown = [labels[state] for state in order]
-    color = dict(zip(shown, state_colors(shown, choice_names), strict=True))
+    """Names of the states of a fit that others are matched to: all of them are shared."""
+    return _labeled(fit, choice_names, roles or Roles(), everything=True)
+
+
+#: What a state is: "engaged", "biased", "disengaged" or None, and the choice in its name.
+_Kind = tuple[str | None, int | None]
+
+
+def _labeled(
+    fit: FitResult, choice_names: tuple[str, ...], roles: Roles, *, everything: bool
+) -> StateLabels:
+    if fit.num_states == 1:
+        glm = ("GLM",)
+        color, no = state_colors(glm, choice_names), (False,)
+        return StateLabels(glm, glm, (0,), color, no, no, (None,), "")
+    traits = traits_of(fit, roles)
+    kinds = _kinds(traits)
+    order = _display_order(kinds, traits, fit)
+    told = [_why_none_engaged(traits, roles)]
+    labels = [""] * len(kinds)
+    shared: list[str | None] = [None] * len(kinds)
+    for k in order:
+        kind, side = kinds[k]
+        alike = [other for other in order if kinds[other] == kinds[k]]
+        name = kind if side is None else f"{kind} {choice_names[side]}"
+        number = alike.index(k) + 1
+        if name is None:
+            name = f"state {order.index(k) + 1}"
+        elif len(alike) > 1:
+            if number == 1:
+                told.append(f"{len(alike)} states are {name}.")
+            name = f"{name} {number}"
+        labels[k] = name
+        if everything or not (kind is None or len(alike) > 1):
+            shared[k] = name
+    known = [labels[k] for k in order if shared[k]]
+    rest = [labels[k] for k in order if not shared[k]]
+    colors = (*state_colors(known, choice_names), *alone_colors(len(rest)))
+    palette = dict(zip([*known, *rest], colors, strict=True))
     return StateLabels(
         labels=tuple(labels),
-        order=tuple(int(state) for state in order),
-        colors=tuple(color[label] for label in labels),
-        ambiguous=bool(reason),
-        reason=reason,
+        shared=tuple(shared),
+        order=order,
+        colors=tuple(palette[label] for label in labels),
+        engaged=tuple(kind == "engaged" for kind, _ in kinds),
+        plain=tuple(kind is not None and side is None for kind, side in kinds),
+        side=tuple(side for _, side in kinds),
+        reason=" ".join(filter(None, told)),
     )
+
+
+def _kinds(traits: Traits) -> list[_Kind]:
+    """Kind of each state by the rules."""
+    engaged, biased = traits.engaged, traits.biased
+    sides = traits.preferred.tolist()
+    kinds: list[_Kind] = []
+    for k, side in enumerate(sides):
+        if engaged[k]:
+            kinds.append(("engaged", side if biased[k] else None))
+        elif biased[k]:
+            kinds.append(("biased", side))
+        else:
+            kinds.append(("disengaged" if engaged.any() else None, None))
+    plain = [k for k, kind in enumerate(kinds) if kind == ("engaged", None)]
+    split: list[_Kind] = [("engaged", sides[k]) for k in plain]
+    weakest = np.sort(traits.preference[plain])[:2].sum()
+    if len(plain) > 1 and len({*split} - {*kinds}) == len(plain) and weakest >= CLEAR:
+        for k, kind in zip(plain, split, strict=True):
+            kinds[k] = kind
+    return kinds
+
+
+def _why_none_engaged(traits: Traits, roles: Roles) -> str:
+    if not traits.has_stimulus:
+        return f"The model has no regressor named '{roles.stimulus}' to tell engaged states by."
+    if traits.engaged.any():
+        return ""
+    top = int(np.lexsort((traits.preference, -traits.slope))[0])
+    if traits.slope[top] < CLEAR:
+        return (
+            f"No state is engaged: the largest slope is {traits.slope[top]:.2f} log-odds per SD "
+            "of the stimulus."
+        )
+    return (
+        f"No state is engaged: the one that follows the stimulus most has a slope of "
+        f"{traits.slope[top]:.2f} log-odds per SD and a preference of "
+        f"{traits.preference[top]:.2f}."
+    )
+
+
+def _display_order(kinds: list[_Kind], traits: Traits, fit: FitResult) -> tuple[int, ...]:
+    """State indices: engaged, biased, the others; by choice, then by falling slope.
+
+    Without a stimulus by falling occupancy. The last keys are the weights themselves, so that
+    ties fall the same way however the states are numbered.
+    """
+    groups = [("engaged", "biased").index(kind) if kind in ("engaged", "biased") else 2
+              for kind, _ in kinds]  # fmt: skip
+    sides = [-1 if side is None else side for _, side in kinds]
+    falling = traits.slope if traits.has_stimulus else fit.smoothed_state_probs.mean(0)
+    flat = np.asarray(fit.fitted_params.emission_weights).reshape(len(kinds), -1)
+    return tuple(int(k) for k in np.lexsort((*flat.T[::-1], -falling, sides, groups)))

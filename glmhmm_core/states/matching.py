@@ -117,14 +117,18 @@ class StateMatch:
 def match_states(fit: FitResult, reference: FitResult) -> StateMatch:
     """Match the states of a fit to those of a reference, such as the pooled fit.
 
-    Both models look at the fit's trials; the reference may have been fitted to others.
+    Both models look at the fit's trials; the reference may have been fitted to others, and its
+    chain may be constant where the fit's has transition regressors.
 
     Raises
     ------
     InputError
         If the models have other regressors, choices or baselines.
     """
+    constant = not reference.transition_names
     for what in ("emission_names", "transition_names", "num_classes", "baseline_class_idx"):
+        if what == "transition_names" and constant:
+            continue
         if getattr(fit, what) != getattr(reference, what):
             raise InputError(
                 f"{what} is {getattr(fit, what)}, the reference's {getattr(reference, what)}",

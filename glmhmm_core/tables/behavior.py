@@ -13,9 +13,10 @@ import polars as pl
 
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.result import FitResult, SubjectFits
-from glmhmm_core.states.labels import Roles, StateLabels, order_and_label
-from glmhmm_core.tables.matches import labels_beside
+from glmhmm_core.states.labels import StateLabels
+from glmhmm_core.states.naming import Naming
 from glmhmm_core.tables.own_choice import own_choice_removed
+from glmhmm_core.tables.parameters import state_columns
 from glmhmm_core.tables.trials import chain_rows
 
 ALL = "all trials"
@@ -34,6 +35,7 @@ _STATE = {
     "state_rank": pl.Int64(),  # -1: all trials together
     "state_label": pl.String(),
     "state_color": pl.String(),
+    "state_match": pl.String(),  # name that it shares with other subjects; null: of this one alone
 }
 ACCURACY_SCHEMA: dict[str, pl.DataType] = {
     **_STATE,
@@ -65,7 +67,7 @@ def accuracy_table(
     fits: SubjectFits,
     cleaned: pl.DataFrame,
     stimulus_column: str | None,
-    roles: Roles | None = None,
+    naming: Naming | None = None,
 ) -> pl.DataFrame:
     """Task accuracy by state, as ``ACCURACY_SCHEMA``.
 
@@ -74,7 +76,7 @@ def accuracy_table(
 
     Parameters
     ----------
-    fits, cleaned, roles
+    fits, cleaned, naming
         As for ``trial_table``.
     stimulus_column
         The task's main stimulus, a column of ``cleaned``; None for a task without one.
@@ -87,7 +89,7 @@ def accuracy_table(
     rows = []
     for fit in fits.fits:
         use = known.to_numpy() & fit.mask
-        labels = order_and_label(fit, fits.choice_names, roles)
+        labels = (naming or Naming())(fit, fits.choice_names)
         for head, gamma, by_others in _weights(fits.subject, fit, labels):
             w, c = gamma[use], correct[use]
             sorted_by = [
@@ -107,9 +109,8 @@ def psychometric_table(
     fits: SubjectFits,
     cleaned: pl.DataFrame,
     stimulus_column: str,
-    roles: Roles | None = None,
+    naming: Naming | None = None,
     among: pl.Expr | None = None,
-    population: SubjectFits | None = None,
 ) -> pl.DataFrame:
     """Share of each choice against the stimulus, by state, as ``PSYCHOMETRIC_SCHEMA``.
 
@@ -124,15 +125,13 @@ def psychometric_table(
 
     Parameters
     ----------
-    fits, cleaned, roles
+    fits, cleaned, naming
         As for ``trial_table``.
     stimulus_column
         The task's main stimulus, a column of ``cleaned``.
     among
         Which trials count, of a condition say: ``pl.col("drug") == "saline"``, on the columns of
         ``cleaned``. States, and what precedes a trial, are those of the whole sessions.
-    population
-        The population's fits; states that match its states ambiguously are ambiguous too.
 
     Raises
     ------
@@ -156,15 +155,16 @@ def psychometric_table(
             where=f"subject {fits.subject}",
             remedy="Leave the subject out, or correct the condition.",
         )
+    name_states = naming or Naming()
     rows: list[tuple] = []
     for fit in fits.fits:
         use = fit.mask & np.isfinite(stimulus) & counted
         if not use.any():
             continue
         place, bins = stimulus[use], _bins(stimulus[use])
-        line = _line(fit, place, fit.X[use], (roles or Roles()).stimulus)
+        line = _line(fit, place, fit.X[use], name_states.roles.stimulus)
         curves = _curves_along(fit, use, place, line) if line else _curves_at(fit, use, bins)
-        labels = labels_beside(fit, fits.choice_names, roles, population)
+        labels = name_states(fit, fits.choice_names)
         for head, gamma, by_others in _weights(fits.subject, fit, labels):
             w = gamma[use]
             if w.sum() < NOTHING:
@@ -217,12 +217,12 @@ def _weights(
     by_others = own_choice_removed(fit) >= CERTAIN
     everyone = np.ones(len(fit.y))
     head = (subject, fit.num_states)
-    everything = ((*head, None, -1, ALL, ALL_COLOR), everyone, everyone > 0)
+    everything = ((*head, None, -1, ALL, ALL_COLOR, ALL), everyone, everyone > 0)
     return [
         everything,
         *(
             (
-                (*head, k, labels.ranks[k], labels.labels[k], labels.colors[k]),
+                (*head, *state_columns(labels, k)),
                 fit.smoothed_state_probs[:, k],
                 by_others[:, k],
             )

@@ -21,6 +21,7 @@ _KEY: dict[str, pl.DataType] = {
     "state_rank": pl.Int64(),
     "state_label": pl.String(),
     "state_color": pl.String(),
+    "state_match": pl.String(),  # name that it shares with other subjects; null: of this one alone
     "regressor": pl.String(),
 }
 _GROUP: dict[str, pl.DataType] = {

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from glmhmm_core.fitting.result import Excluded, SubjectFits
-from glmhmm_core.states.labels import Roles
+from glmhmm_core.states.naming import Naming
 from glmhmm_core.tables.parameters import STATE_SCHEMA, state_table
 from glmhmm_core.tables.scores import SCORE_SCHEMA, score_table
 
@@ -17,8 +17,7 @@ NO_FITS, NOT_CONVERGED = "without fits", "whose fit did not converge"
 def cohort_summary(
     fits: Sequence[SubjectFits],
     excluded: Sequence[Excluded] = (),
-    roles: Roles | None = None,
-    population: SubjectFits | None = None,
+    naming: Naming | None = None,
 ) -> pl.DataFrame:
     """Scores and states of every model of every subject.
 
@@ -28,31 +27,29 @@ def cohort_summary(
         Models of the subjects; a subject may lack some numbers of states.
     excluded
         Subjects without models; each becomes one row with its reason in ``excluded`` and nulls.
-    roles
-        Regressors that the states' labels look at.
-    population
-        The population's fits; a subject whose states match theirs ambiguously is marked.
+    naming
+        Names the states; by themselves if not given.
 
     Returns
     -------
     DataFrame, sorted by subject and number of states: ``SCORE_SCHEMA``;
     ``labels_ambiguous``, ``label_reason``; ``min_occupancy`` (smallest mean posterior of a
-    state) and ``min_dwell`` (smallest expected stay, trials); for every label that means the
-    same in all subjects and occurs, ``occupancy_<label>`` (mean posterior) and ``dwell_<label>``,
-    null where the model has no such state; ``notes`` on the subject, e.g. models that could not
+    state) and ``min_dwell`` (smallest expected dwell, trials); for every state that subjects
+    share, ``occupancy_<name>`` (mean posterior) and ``dwell_<name>``, null where the model has no
+    such state; ``notes`` on the subject, e.g. models that could not
     be fitted; ``excluded``, the reason a subject has no model.
     """
     scores = _stack([score_table(one) for one in fits], SCORE_SCHEMA)
-    states = _stack([state_table(one, roles, population) for one in fits], STATE_SCHEMA)
+    states = _stack([state_table(one, naming) for one in fits], STATE_SCHEMA)
     of_model = states.group_by(_MODEL).agg(
         pl.col("labels_ambiguous", "label_reason").first(),
         min_occupancy=pl.col("occupancy_soft").min(),
         min_dwell=pl.col("expected_dwell").min(),
     )
     summary = scores.join(of_model, on=_MODEL, how="left")
-    for label in named_labels(states.filter(pl.col("num_states") > 1)):
-        name = label.replace(" ", "_")
-        one = states.filter(state_label=label).select(
+    for shared in shared_names(states.filter(pl.col("num_states") > 1)):
+        name = shared.replace(" ", "_")
+        one = states.filter(state_match=shared).select(
             *_MODEL,
             pl.col("occupancy_soft").alias(f"occupancy_{name}"),
             pl.col("expected_dwell").alias(f"dwell_{name}"),
@@ -115,15 +112,14 @@ def members(
     return counted, {reason: names for reason, names in left_out.items() if names}
 
 
-def named_labels(table: pl.DataFrame) -> list[str]:
-    """State labels that mean the same in every subject, in display order.
+def shared_names(table: pl.DataFrame) -> list[str]:
+    """Names of the states that subjects share, in display order.
 
-    Numbered ones ("state 2", "biased left 1") do not. ``table`` has ``state_label`` and
-    ``state_rank``.
+    ``table`` has ``state_match`` and ``state_rank``.
     """
-    named = table.filter(~pl.col("state_label").str.contains(r" \d+$"))
-    ranked = named.group_by("state_label").agg(pl.col("state_rank").mean())
-    return ranked.sort("state_rank", "state_label")["state_label"].to_list()
+    ranked = table.drop_nulls("state_match").group_by("state_match")
+    ranks = ranked.agg(pl.col("state_rank").mean())
+    return ranks.sort("state_rank", "state_match")["state_match"].to_list()
 
 
 def over_subjects(table: pl.DataFrame, by: Sequence[str], values: Sequence[str]) -> pl.DataFrame:

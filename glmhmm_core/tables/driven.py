@@ -14,7 +14,9 @@ from glmhmm_core.comparison.path_statistics import path_table
 from glmhmm_core.comparison.scores import model_name
 from glmhmm_core.engine.transitions import others, transition_matrices
 from glmhmm_core.fitting.result import FitResult, SubjectFits
-from glmhmm_core.states.labels import Roles, StateLabels, order_and_label
+from glmhmm_core.states.labels import StateLabels
+from glmhmm_core.states.naming import Naming
+from glmhmm_core.tables.parameters import state_columns
 
 _EDGE: dict[str, pl.DataType] = {
     "subject": pl.String(),
@@ -23,10 +25,12 @@ _EDGE: dict[str, pl.DataType] = {
     "source_rank": pl.Int64(),
     "source_label": pl.String(),
     "source_color": pl.String(),
+    "source_match": pl.String(),
     "target_idx": pl.Int64(),
     "target_rank": pl.Int64(),
     "target_label": pl.String(),
     "target_color": pl.String(),
+    "target_match": pl.String(),
 }
 #: Name of the log-odds at the regressors' zero among the weights.
 AT_ZERO = "bias"
@@ -62,6 +66,7 @@ STAYING_SCHEMA: dict[str, pl.DataType] = {
     "state_rank": pl.Int64(),
     "state_label": pl.String(),
     "state_color": pl.String(),
+    "state_match": pl.String(),  # name that it shares with other subjects; null: of this one alone
     "feature_idx": pl.Int64(),
     "feature": pl.String(),
     "value": pl.Float64(),  # of the regressor, the others at their means
@@ -73,7 +78,7 @@ POINTS = 41
 
 def transition_weight_table(
     fits: SubjectFits,
-    roles: Roles | None = None,
+    naming: Naming | None = None,
     errors: Mapping[int, pl.DataFrame] | None = None,
 ) -> pl.DataFrame:
     """Every transition weight of a subject's models, as ``TRANSITION_WEIGHT_SCHEMA``.
@@ -82,14 +87,14 @@ def transition_weight_table(
     ----------
     fits
         Models with transition regressors.
-    roles
-        Regressors that the states' labels look at.
+    naming
+        Names the states; by themselves if not given.
     errors
         Number of states -> table of :func:`~glmhmm_core.fitting.uncertainty.standard_errors`.
     """
     rows: list[tuple] = []
     for fit in fits.fits:
-        labels = order_and_label(fit, fits.choice_names, roles)
+        labels = (naming or Naming())(fit, fits.choice_names)
         weights, free = fit.fitted_params.transition_weights, fit.specification.free(fit.num_states)
         assert weights is not None
         assert free.transition is not None
@@ -98,7 +103,7 @@ def transition_weight_table(
         matrix = np.asarray(fit.fitted_params.transition_matrix)
         reason = labels.reason or None
         for source, target, row in _edges(labels):
-            states = (*_state(labels, source), *_state(labels, target))
+            states = (*state_columns(labels, source), *state_columns(labels, target))
             edge = (fits.subject, fit.num_states, *states, model_name(fit))
             bias = float(np.log(matrix[source, target]) - np.log(matrix[source, source]))
             at_zero = known.get((source, target, None), (None,) * 3)
@@ -111,7 +116,7 @@ def transition_weight_table(
     return pl.DataFrame(rows, schema=TRANSITION_WEIGHT_SCHEMA, orient="row")
 
 
-def driven_transition_table(fits: SubjectFits, roles: Roles | None = None) -> pl.DataFrame:
+def driven_transition_table(fits: SubjectFits, naming: Naming | None = None) -> pl.DataFrame:
     """Transition probabilities at zero and over the trials, as ``DRIVEN_TRANSITION_SCHEMA``.
 
     How long a state lasts is taken from paths drawn from the posterior: with other regressors on
@@ -119,7 +124,7 @@ def driven_transition_table(fits: SubjectFits, roles: Roles | None = None) -> pl
     """
     rows: list[tuple] = []
     for fit in fits.fits:
-        labels = order_and_label(fit, fits.choice_names, roles)
+        labels = (naming or Naming())(fit, fits.choice_names)
         matrices = _matrices(fit, _led(fit))
         low, high = np.quantile(matrices, (0.025, 0.975), axis=0)
         zero, mean = np.asarray(fit.fitted_params.transition_matrix), matrices.mean(0)
@@ -129,7 +134,12 @@ def driven_transition_table(fits: SubjectFits, roles: Roles | None = None) -> pl
         }
         rows += [
             (
-                *(fits.subject, fit.num_states, *_state(labels, i), *_state(labels, j)),
+                *(
+                    fits.subject,
+                    fit.num_states,
+                    *state_columns(labels, i),
+                    *state_columns(labels, j),
+                ),
                 *(zero[i, j], mean[i, j], low[i, j], high[i, j], *dwell[i]),
             )
             for i in labels.order
@@ -138,14 +148,14 @@ def driven_transition_table(fits: SubjectFits, roles: Roles | None = None) -> pl
     return pl.DataFrame(rows, schema=DRIVEN_TRANSITION_SCHEMA, orient="row")
 
 
-def staying_table(fits: SubjectFits, roles: Roles | None = None) -> pl.DataFrame:
+def staying_table(fits: SubjectFits, naming: Naming | None = None) -> pl.DataFrame:
     """How the probability of staying changes with each regressor, as ``STAYING_SCHEMA``.
 
     One regressor goes from its lowest to its highest value, the others are at their means.
     """
     rows: list[tuple] = []
     for fit in fits.fits:
-        labels = order_and_label(fit, fits.choice_names, roles)
+        labels = (naming or Naming())(fit, fits.choice_names)
         led = _led(fit)
         for column, name in enumerate(fit.transition_names):
             at = np.tile(led.mean(0), (POINTS, 1))
@@ -153,7 +163,7 @@ def staying_table(fits: SubjectFits, roles: Roles | None = None) -> pl.DataFrame
             matrices = _matrices(fit, at)
             rows += [
                 (
-                    *(fits.subject, fit.num_states, *_state(labels, k), column, name),
+                    *(fits.subject, fit.num_states, *state_columns(labels, k), column, name),
                     *(value, matrix[k, k]),
                 )
                 for k in labels.order
@@ -188,7 +198,3 @@ def _errors_by_edge(table: pl.DataFrame | None) -> dict[tuple, tuple]:
     of_chain = table.filter(pl.col("parameter").is_in(["transition", "transition_weight"]))
     columns = ("state_idx", "target_idx", "feature", "se", "lower", "upper")
     return {row[:3]: row[3:] for row in of_chain.select(columns).iter_rows()}
-
-
-def _state(labels: StateLabels, state: int) -> tuple[int, int, str, str]:
-    return state, labels.ranks[state], labels.labels[state], labels.colors[state]

@@ -1,9 +1,9 @@
 """How a subject's states come and go: over sessions, within them, around changes, and how long.
 
-All tables are made of the trial table and the state table of one subject, and hold all its
-models. A position in a session counts the trials of the chain from 0. Changes and stays are of
-the most probable path through each session (``state_viterbi``); it is smoother than the states
-were, so that stays look longer than the transition probabilities say, and changes fewer.
+A position in a session counts the trials of the chain from 0. Changes are those of the most
+probable path through each session (``state_viterbi``); it is smoother than the states were, so that
+there are fewer than in truth, the clearest. Dwells are of whole paths drawn from the posterior
+(``comparison/dwells.py``).
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-Z = 1.959964  # 95 %
+from glmhmm_core.comparison.dwells import dwells
+from glmhmm_core.fitting.result import FitResult
+
 #: Trials of one window of a trajectory.
 WIDTH = 10
 #: Trials before and after a change.
@@ -25,6 +27,7 @@ _STATE = {
     "state_rank": pl.Int64(),
     "state_label": pl.String(),
     "state_color": pl.String(),
+    "state_match": pl.String(),  # name that it shares with other subjects; null: of this one alone
 }
 OCCUPANCY_SCHEMA: dict[str, pl.DataType] = {
     **_STATE,
@@ -32,7 +35,7 @@ OCCUPANCY_SCHEMA: dict[str, pl.DataType] = {
     "session": pl.String(),
     "n_trials": pl.Int64(),
     "occupancy": pl.Float64(),  # mean smoothed posterior
-    "entries": pl.Int64(),  # changes into the state within the session
+    "entries": pl.Int64(),  # of the most probable path into the state, within the session
 }
 TRAJECTORY_SCHEMA: dict[str, pl.DataType] = {
     **_STATE,
@@ -49,14 +52,17 @@ CHANGE_SCHEMA: dict[str, pl.DataType] = {
     "standard_error": pl.Float64(),  # over changes; null of one
     "n_changes": pl.Int64(),  # that have such a trial in their session
 }
-STAY_SCHEMA: dict[str, pl.DataType] = {
+DWELL_SCHEMA: dict[str, pl.DataType] = {
     **_STATE,
     "trials": pl.Int64(),
-    "lasting": pl.Float64(),  # share of stays of more than so many trials (Kaplan-Meier)
-    "lower": pl.Float64(),  # 95 %, Greenwood on the scale log(-log)
+    "lasting": pl.Float64(),  # share of dwells of more trials than that, in posterior paths
+    "lower": pl.Float64(),  # 95 % of these paths: what is unknown of the states
     "upper": pl.Float64(),
-    "predicted": pl.Float64(),  # by the probability of staying
-    "at_risk": pl.Int64(),  # stays known to have lasted at least so many trials
+    "predicted": pl.Float64(),  # by the transition probabilities
+    "predicted_lower": pl.Float64(),  # 95 % of the chain's own paths through such sessions
+    "predicted_upper": pl.Float64(),
+    "outside": pl.Float64(),  # share of the posterior's paths beyond them; .05 if the model holds
+    "at_risk": pl.Float64(),  # dwells known to have lasted at least so many trials, mean over paths
 }
 
 
@@ -118,32 +124,35 @@ def change_table(trials: pl.DataFrame, states: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=CHANGE_SCHEMA, orient="row")
 
 
-def stay_table(trials: pl.DataFrame, states: pl.DataFrame) -> pl.DataFrame:
-    """How long stays last, beside what the transition matrix predicts, as ``STAY_SCHEMA``.
+def dwell_table(fit: FitResult, states: pl.DataFrame, seed: int = 0) -> pl.DataFrame:
+    """How long states last, beside what the transition matrix predicts, as ``DWELL_SCHEMA``.
 
-    A stay that its session's end cuts off counts as known to have lasted till there, which
-    counting it as complete would not. Rows up to the longest stay.
+    Rows up to where fewer than one dwell is at risk.
 
     Parameters
     ----------
-    trials, states
-        As for ``occupancy_table``.
+    fit
+        One model of a subject.
+    states
+        ``state_table`` of the subject.
+    seed
+        Root of the random numbers that paths are drawn with.
     """
-    known = states.select("num_states", "state_idx", "self_transition").rows()
-    staying = {(k, state): p for k, state, p in known}
-    rows = []
-    for head, _, path, sessions in _states(trials, states):
-        lengths, ended = _stays([path[here] == head[2] for _, here in sessions])
-        p = staying[head[1], head[2]]
-        lasting, variance = 1.0, 0.0
-        for d in range(1, int(lengths.max(initial=0)) + 1):
-            risk = int((lengths >= d).sum())
-            events = int(((lengths == d) & ended).sum())
-            lasting *= 1 - events / risk
-            variance += events / (risk * (risk - events)) if events < risk else 0.0
-            rows.append((*head, d, lasting, *_greenwood(lasting, variance), p**d, risk))
-    return pl.DataFrame(rows, schema=STAY_SCHEMA, orient="row")
+    of_model = states.filter(num_states=fit.num_states).sort("state_rank")
+    found = dwells(fit, seed=seed)
+    rows = [
+        (*(row[name] for name in _STATE), d, *numbers)
+        for row in of_model.iter_rows(named=True)
+        for d, numbers in enumerate(
+            zip(*(getattr(found[row["state_idx"]], name) for name in _NUMBERS), strict=True),
+            start=1,
+        )
+    ]
+    table = pl.DataFrame(rows, schema=DWELL_SCHEMA, orient="row")
+    return table.with_columns(pl.col(pl.Float64).fill_nan(None))
 
+
+_NUMBERS = [name for name in DWELL_SCHEMA if name not in _STATE and name != "trials"]
 
 _Sessions = list[tuple[str, slice]]
 
@@ -169,28 +178,8 @@ def _states(
         )
 
 
-def _stays(inside: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Length of every stay, and whether it ended before its session did."""
-    lengths: list[int] = []
-    ended: list[bool] = []
-    for here in inside:
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], here.astype(int), [0]])))
-        for start, stop in edges.reshape(-1, 2):
-            lengths.append(int(stop - start))
-            ended.append(bool(stop < len(here)))
-    return np.array(lengths, dtype=int), np.array(ended, dtype=bool)
-
-
 def _mean(values: list[float]) -> tuple[float, float | None, int]:
     """Mean, its standard error and the number of values."""
     n = len(values)
     error = float(np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else None
     return float(np.mean(values)), error, n
-
-
-def _greenwood(lasting: float, variance: float) -> tuple[float | None, float | None]:
-    """Interval of a share that lasts; null where nothing or everything does."""
-    if not 0 < lasting < 1:
-        return None, None
-    width = Z * np.sqrt(variance) / abs(np.log(lasting))
-    return float(lasting ** np.exp(width)), float(lasting ** np.exp(-width))

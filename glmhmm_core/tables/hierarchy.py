@@ -13,8 +13,9 @@ from glmhmm_core.fitting.hierarchy import Hierarchy
 from glmhmm_core.fitting.population_prior import PopulationPrior
 from glmhmm_core.fitting.result import FitResult, SubjectFits
 from glmhmm_core.fitting.uncertainty import standard_errors
-from glmhmm_core.states.labels import Roles, StateLabels, order_and_label
+from glmhmm_core.states.labels import StateLabels
 from glmhmm_core.states.matching import match_states, reorder
+from glmhmm_core.states.naming import Naming
 
 SHRINKAGE_SCHEMA: dict[str, pl.DataType] = {
     "subject": pl.String(),
@@ -44,7 +45,7 @@ def shrinkage_table(
     hierarchy: Hierarchy,
     shrunken: Sequence[SubjectFits],
     ordinary: Mapping[str, SubjectFits],
-    roles: Roles | None = None,
+    naming: Naming | None = None,
 ) -> pl.DataFrame:
     """Every parameter of every subject beside the population's, as ``SHRINKAGE_SCHEMA``.
 
@@ -56,8 +57,8 @@ def shrinkage_table(
         Fits under it.
     ordinary
         Fits of the same subjects under ordinary priors, by name; a subject may lack one.
-    roles
-        Regressors that the labels look at.
+    naming
+        Names the states of the population's mean; by themselves if not given.
     """
     parts = []
     for one in shrunken:
@@ -67,16 +68,27 @@ def shrinkage_table(
                 own = (
                     ordinary[one.subject].find(fit.num_states) if one.subject in ordinary else None
                 )
-                labels = population_labels(prior, fit, one.choice_names, roles)
+                labels = population_labels(prior, fit, one.choice_names, naming)
                 parts.append(_rows(one, fit, prior, own, labels))
     return pl.concat([pl.DataFrame(schema=SHRINKAGE_SCHEMA), *parts])
 
 
 def population_labels(
-    prior: PopulationPrior, like: FitResult, choice_names: tuple[str, ...], roles: Roles | None
+    prior: PopulationPrior,
+    like: FitResult,
+    choice_names: tuple[str, ...],
+    naming: Naming | None = None,
 ) -> StateLabels:
-    """Names of the states of the population's mean; ``like`` is a fit of one of its subjects."""
-    return order_and_label(replace(like, fitted_params=prior.center()), choice_names, roles)
+    """Names of the states of the population's mean; ``like`` is a fit of one of its subjects.
+
+    Where there is a pooled fit, the mean is matched to it on the trials of all subjects.
+    """
+    naming = naming or Naming()
+    pooled = naming.population.find(like.num_states) if naming.population else None
+    same = pooled is not None and pooled.emission_names == like.emission_names
+    like = pooled if pooled is not None and same else like
+    mean = replace(like, fitted_params=prior.center())
+    return naming(mean, choice_names)
 
 
 def _rows(

@@ -5,13 +5,13 @@ import polars as pl
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.decode import most_likely_states
 from glmhmm_core.fitting.result import FitResult, SubjectFits
-from glmhmm_core.states.labels import Roles, order_and_label
+from glmhmm_core.states.naming import Naming
 
 _KEY = ["session", "trial"]
 
 
 def trial_table(
-    fits: SubjectFits, cleaned: pl.DataFrame, roles: Roles | None = None
+    fits: SubjectFits, cleaned: pl.DataFrame, naming: Naming | None = None
 ) -> pl.DataFrame:
     """One row per trial of the chain and number of states, joined by key.
 
@@ -22,8 +22,8 @@ def trial_table(
     cleaned
         Cleaned trial table that the models' design was built from, rows in any order; other
         subjects and trials outside the chain are passed over.
-    roles
-        Regressors that the states' labels look at.
+    naming
+        Names the states; by themselves if not given.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def trial_table(
     chosen = pl.col("choice").is_not_null()
     behavior = behavior.with_columns(correct=pl.when(chosen).then(pl.col("feedback") > 0))
     largest = max(fit.num_states for fit in fits.fits)
-    parts = [_with_model(behavior, fits, fit, largest, roles) for fit in fits.fits]
+    parts = [_with_model(behavior, fits, fit, largest, naming) for fit in fits.fits]
     first = ["subject", *_KEY, "num_states"]
     return pl.concat(parts).select(*first, pl.exclude(first))
 
@@ -81,9 +81,9 @@ def _with_model(
     fits: SubjectFits,
     fit: FitResult,
     largest: int,
-    roles: Roles | None,
+    naming: Naming | None,
 ) -> pl.DataFrame:
-    labels = order_and_label(fit, fits.choice_names, roles)
+    labels = (naming or Naming())(fit, fits.choice_names)
     by_state = pl.DataFrame(
         {"state_idx": range(fit.num_states), "r": labels.ranks, "l": labels.labels}
     )

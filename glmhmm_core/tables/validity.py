@@ -7,7 +7,7 @@ import polars as pl
 
 from glmhmm_core.comparison.recovery import Recovery
 from glmhmm_core.fitting.result import SubjectFits
-from glmhmm_core.states.labels import Roles, order_and_label
+from glmhmm_core.states.naming import Naming
 
 #: Predictive checks that a cohort's table has: of the whole model, so that no names are needed.
 OF_COHORT = ("switches_per_session", "switches_variance", "share_switching", "choice_run_mean")
@@ -26,20 +26,21 @@ COHORT_CHECK_SCHEMA: dict[str, pl.DataType] = {
 
 
 def with_states(
-    table: pl.DataFrame, fits: SubjectFits, num_states: int, roles: Roles | None = None
+    table: pl.DataFrame, fits: SubjectFits, num_states: int, naming: Naming | None = None
 ) -> pl.DataFrame:
     """Put subject, number of states and the states' names to a table with ``state_idx``.
 
-    Columns ``subject`` and ``num_states`` come first, ``state_rank``, ``state_label`` and
-    ``state_color`` after ``state_idx``; null where no single state is meant.
+    Columns ``subject`` and ``num_states`` come first, ``state_rank``, ``state_label``,
+    ``state_color`` and ``state_match`` after ``state_idx``; null where no single state is meant.
     """
-    labels = order_and_label(fits[num_states], fits.choice_names, roles)
+    labels = (naming or Naming())(fits[num_states], fits.choice_names)
     names = pl.DataFrame(
         {
             "state_idx": range(num_states),
             "state_rank": labels.ranks,
             "state_label": labels.labels,
             "state_color": labels.colors,
+            "state_match": pl.Series(labels.shared, dtype=pl.String),
         }
     )
     named = table.join(names, on="state_idx", how="left", maintain_order="left")
@@ -53,11 +54,11 @@ def with_states(
 
 
 def recovery_table(
-    recovery: Recovery, fits: SubjectFits, num_states: int, roles: Roles | None = None
+    recovery: Recovery, fits: SubjectFits, num_states: int, naming: Naming | None = None
 ) -> pl.DataFrame:
     """One row per simulation and parameter, with what its simulation decoded and the names."""
     table = recovery.parameters.join(recovery.decoding, on="simulation", maintain_order="left")
-    return with_states(table, fits, num_states, roles)
+    return with_states(table, fits, num_states, naming)
 
 
 def cohort_checks(checks: Sequence[pl.DataFrame]) -> pl.DataFrame:

@@ -129,7 +129,7 @@ def test_what_is_there_is_neither_fitted_nor_drawn_again(make_home, monkeypatch)
 
     # Another rule for the states' labels fits nothing anew, and draws what shows them.
     with monkeypatch.context() as patch:
-        patch.setattr("glmhmm_core.states.labels.MARGIN", 1e9)
+        patch.setattr("glmhmm_core.states.labels.CLEAR", 1e9)
         result = home.run(assets=["subject_fits", "weight_table", "weights", "em_traces"])
     assert fitted_now(home, result) == set()
     redrawn = {path.stem for path, time in pictures.items() if path.stat().st_mtime_ns != time}

@@ -14,8 +14,7 @@ from glmhmm_core.comparison.scores import heldout_bits_per_trial
 from glmhmm_core.design.build import build_design
 from glmhmm_core.fitting import FitSettings, fit_subjects
 from glmhmm_core.fitting.population import fit_population
-from glmhmm_core.states.labels import order_and_label
-from glmhmm_core.states.matching import match_states
+from glmhmm_core.states.naming import Naming
 from glmhmm_core.tasks.load import load_task
 from glmhmm_core.trials.cleaning import clean
 from glmhmm_core.trials.readers import read_subject
@@ -120,20 +119,25 @@ def test_states_started_from_the_pooled_fit_are_those_of_the_reference(pooled, w
         np.testing.assert_allclose(stay[order], expected_stay, atol=0.03, err_msg=mouse)
 
 
-def test_only_the_mouse_without_an_engaged_state_is_marked(pooled, warm):
+def test_states_have_the_pooled_fit_s_names_but_for_two_of_the_mouse_without_an_engaged_one(
+    population, warm
+):
+    naming = Naming(population=population)
+    textbook = ("biased left", "biased right", "engaged")
+    assert tuple(sorted(naming.reference(3).labels)) == textbook
     for mouse, fit in warm.items():
-        labels = order_and_label(fit, ("left", "right"))
-        match = match_states(fit, pooled)
+        labels, match = naming(fit, ("left", "right")), naming.match(fit)
         if mouse == "CSHL_001":
+            assert sorted(labels.labels) == ["biased left", "unmatched 1", "unmatched 2"]
             assert labels.ambiguous
-            assert "state is engaged" in labels.reason
-            assert all(label.startswith("state ") for label in labels.labels)
             assert match.ambiguous
         else:
-            assert set(labels.labels) == {"engaged", "biased left", "biased right"}, mouse
+            assert tuple(sorted(labels.shared)) == textbook, mouse
             assert not labels.ambiguous, mouse
             assert match.reference.tolist() == [0, 1, 2], mouse
             assert not match.ambiguous, mouse
+    # Its bias of -1.3 is said, and changes no identity.
+    assert "engaged, biased left" in naming(warm["ibl_witten_13"], ("left", "right")).labels
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from glmhmm_core.tables.behavior import accuracy_table, psychometric_table
 from glmhmm_core.tables.comparison import COMPARISON_SCHEMA
 from glmhmm_core.tables.dynamics import (
     change_table,
+    dwell_table,
     occupancy_table,
-    stay_table,
     trajectory_table,
 )
 from glmhmm_core.tables.parameters import state_table, transition_table, weight_table
@@ -41,7 +41,7 @@ class Tables:
         self.folds = pl.concat([fold_table(f) for f in fits])
         self.restarts = pl.concat([restart_table(f) for f in fits])
         self.trials = trial_table(fits[0], members[0][0])
-        made = occupancy_table, trajectory_table, change_table, stay_table
+        made = occupancy_table, trajectory_table, change_table
         self.dynamics = [table(self.trials, state_table(fits[0])) for table in made]
         self.psychometrics = pl.concat([psychometric_table(f, t, "contrast") for t, f in members])
         self.fits = fits
@@ -50,6 +50,10 @@ class Tables:
     def accuracy(self):
         """Accuracy of the first subject."""
         return accuracy_table(self.fits[0], self.cleaned[0], "contrast")
+
+    def dwells(self, num_states):
+        """How long states of the first subject last."""
+        return dwell_table(self.fits[0][num_states], state_table(self.fits[0]))
 
     def paths(self, num_states):
         """Statistics of the first subject's paths."""

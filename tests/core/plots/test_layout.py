@@ -63,7 +63,7 @@ OF_SUBJECT = {
     "predictive_checks": lambda t, k: predictive_checks(t.checks(k)),
     "parameter_recovery": lambda t, k: parameter_recovery(t.recovery(k)),
     "state_statistics": lambda t, k: state_statistics(t.accuracy(), t.paths(k)),
-    "dynamics": lambda t, k: state_dynamics(*t.dynamics, k),
+    "dynamics": lambda t, k: state_dynamics(*t.dynamics, t.dwells(k), k),
 }
 OF_COHORT = {
     "weights": lambda t, k: cohort_weights(t.weights, k, NAME),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from glmhmm_core.engine.parameters import Parameters
 from glmhmm_core.fitting.specification import Specification
-from glmhmm_core.states.labels import BIASED, MARGIN, Roles, order_and_label
+from glmhmm_core.states.labels import CLEAR, Roles, label_reference, order_and_label
 
 SIDES = ("left", "right")
 TRIALS, _ = simulate(IBL, 3, 40, seed=3)
@@ -37,7 +37,7 @@ def fit_with(weights, *, features=FEATURES, baseline=0):
 
 def two(*states):
     """Weights of two-choice states given as (stimulus, bias)."""
-    return [[[stimulus, bias, 0.1, 0.2]] for stimulus, bias in states]
+    return [[[stimulus, bias, 0, 0]] for stimulus, bias in states]
 
 
 def named(fit, names=SIDES, **options):
@@ -102,70 +102,86 @@ def test_names_do_not_depend_on_the_unit_of_the_stimulus():
     assert order_and_label(percent, SIDES) == order_and_label(fit, SIDES)
 
 
-@pytest.mark.parametrize("gap", [MARGIN - 0.01, MARGIN + 0.01])
-def test_engaged_is_clearly_the_most_driven_by_the_stimulus(gap):
-    names, labels = named(fit_with(two((0.9 + gap, 0), (0.9, -2), (0.5, 2))))
-    if gap > MARGIN:
-        assert names == ["engaged", "biased left", "biased right"]
-    else:
-        assert names == ["state 1", "state 2", "state 3"]
-        assert labels.ambiguous
-        assert "No single state is engaged" in labels.reason
-        assert "1.89 and 0.90" in labels.reason
-
-
-def test_a_mouse_without_an_engaged_state_is_told_as_such():
-    # The weights of one of the mice of the reference cohort: stimulus 1.3 everywhere.
-    weights = [[[1.27, 1.27, -1, 0]], [[1.27, -2.21, 0, 0.1]], [[1.04, 1.56, 2.67, 1.1]]]
-    names, labels = named(fit_with(weights))
-    assert not any("engaged" in name or "biased" in name for name in names)
-    assert names[2] == "state 3"  # by falling stimulus weight
-    assert labels.ambiguous
-
-
-def test_states_that_do_not_follow_the_stimulus_are_not_engaged():
-    names, labels = named(fit_with(two((0.9, 0), (-2, -2))))
-    assert names == ["state 1", "state 2"]
-    assert labels.reason.startswith("No state is engaged: the largest stimulus weight is 0.90")
-
-
-def test_two_engaged_states_of_opposite_preference():
-    four = fit_with(two((7.4, -1.2), (7.6, 0.75), (1, -1.6), (1, 1.5)))
-    names, labels = named(four)
-    assert names == ["engaged left", "engaged right", "biased left", "biased right"]
-    assert labels.order == (0, 1, 2, 3)
-    assert not labels.ambiguous
-    names, labels = named(fit_with(two((7.4, -1.2), (7.6, 0.75), (1, -1.6))))
-    assert names == ["engaged left", "engaged right", "biased left"]
-    assert labels.ambiguous
-    alike = named(fit_with(two((7.4, 1.2), (7.6, 0.75), (1, -1.6), (1, 1))))[0]
-    assert alike == ["state 2", "state 1", "state 3", "state 4"]
+@pytest.mark.parametrize(
+    ("states", "names"),
+    [
+        # Weak stimulus weights, nearly alike: what the stimulus decides is engaged all the same.
+        (((1.6, 0), (1.3, -2), (0.5, 2)), ["engaged", "biased left", "biased right"]),
+        (((CLEAR - 0.01, 0), (0.2, -2)), ["state 2", "biased left"]),
+        (((CLEAR + 0.01, 0), (0.2, -2)), ["engaged", "biased left"]),
+        # One standard deviation against the preference decides, or does not.
+        (((1.3, 1.2), (0.1, 0)), ["engaged right", "disengaged"]),
+        (((1.2, 1.3), (0.1, 0)), ["biased right", "state 2"]),
+        # Less than half of the largest slope.
+        (((7, 0), (3.4, 0)), ["engaged", "disengaged"]),
+        (((7, 0), (3.4, -2)), ["engaged", "biased left"]),
+        (((7, 0), (3.6, -2)), ["engaged", "engaged left"]),
+        (((7, 0), (-2, 0)), ["engaged", "disengaged"]),
+        # 70 % at stimulus 0.
+        (((7, -0.97), (1, 0)), ["engaged left", "disengaged"]),
+        (((7, CLEAR - 0.01), (1, CLEAR + 0.01)), ["engaged", "biased right"]),
+        (((7, 0), (1, CLEAR - 0.01)), ["engaged", "disengaged"]),
+    ],
+)
+def test_names_by_slope_and_preference(states, names):
+    assert named(fit_with(two(*states)))[0] == names
 
 
 @pytest.mark.parametrize(
-    ("other", "name"),
+    ("states", "names"),
     [
-        ((1, -BIASED - 0.01), "biased left"),
-        ((1, BIASED + 0.01), "biased right"),
-        ((1, BIASED - 0.01), "disengaged"),
-        ((3.4, 0.0), "disengaged"),
-        ((3.6, 0.0), "state 2"),
-        ((3.6, -2.0), "state 2"),
-        ((3.4, -2.0), "biased left"),
-        ((-2.0, 0.0), "disengaged"),
+        # Preferences of different choices that add up to 70 to 30.
+        (((7, -0.5), (6, 0.5), (1, -2)), ["engaged left", "engaged right", "biased left"]),
+        (((7, -0.3), (6, 0.3), (1, -2)), ["engaged 1", "engaged 2", "biased left"]),
+        (((7, 0.5), (6, 0.6), (1, -2)), ["engaged 1", "engaged 2", "biased left"]),
+        (((6, 1.3), (7, 1.2), (1, -2)), ["engaged right 2", "engaged right 1", "biased left"]),
+        (((7, 0), (0.5, -2), (1, -1)), ["engaged", "biased left 2", "biased left 1"]),
+        # "engaged left" is taken already.
+        (
+            ((7, -2), (6, -0.5), (6.5, 0.5)),
+            ["engaged left", "engaged 2", "engaged 1"],
+        ),
     ],
 )
-def test_what_the_other_state_is_called(other, name):
-    names, labels = named(fit_with(two((7, 0), other)))
-    assert names == ["engaged", name]
-    assert labels.ambiguous == name.startswith("state")
+def test_states_of_one_kind_are_told_apart_by_side_or_number(states, names):
+    assert named(fit_with(two(*states)))[0] == names
 
 
-def test_names_that_occur_twice_are_numbered_and_marked():
-    names, labels = named(fit_with(two((7, 0), (0.5, -2), (1, -1), (1, 2))))
-    assert names == ["engaged", "biased left 2", "biased left 1", "biased right"]
+def test_numbered_states_are_of_this_model_alone_unless_others_are_matched_to_it():
+    fit = fit_with(two((7, 0), (0.5, -2), (1, -1), (1, 2)))
+    labels = order_and_label(fit, SIDES)
+    assert labels.shared == ("engaged", None, None, "biased right")
     assert labels.reason == "2 states are biased left."
     assert labels.order == (0, 2, 1, 3)
+    red, green, blue = ([int(color[i : i + 2], 16) for color in labels.colors] for i in (1, 3, 5))
+    gray = [r == g == b for r, g, b in zip(red, green, blue, strict=True)]
+    assert gray == [False, True, True, False]
+    reference = label_reference(fit, SIDES)
+    assert reference.shared == reference.labels == labels.labels
+    assert len(set(reference.colors)) == 4
+
+
+def test_states_that_do_not_follow_the_stimulus_are_not_engaged():
+    names, labels = named(fit_with(two((0.5, 0), (-2, -2))))
+    assert names == ["state 2", "biased left"]
+    assert labels.reason.startswith("No state is engaged: the largest slope is 0.50")
+
+
+def test_two_engaged_states_of_opposite_preference():
+    names, labels = named(fit_with(two((7.4, -1.2), (7.6, 0.9), (1, -1.6), (1, 1.5))))
+    assert names == ["engaged left", "engaged right", "biased left", "biased right"]
+    assert labels.order == (0, 1, 2, 3)
+    assert not labels.ambiguous
+
+
+def test_a_preference_counts_what_the_other_regressors_are_like():
+    # History that is mostly to the right, and counts as much as a bias of 1.2 on the average.
+    fit = fit_with([[[7, 0, 2, 0]], [[0, -2, 0, 0]]])
+    X = fit.X.copy()
+    X[:, 2] = 0.6
+    assert named(replace(fit, X=X))[0] == ["engaged right", "biased left"]
+    X[:, 2] = 0.0
+    assert named(replace(fit, X=X))[0] == ["engaged", "biased left"]
 
 
 def test_one_state_is_a_glm():
@@ -194,26 +210,46 @@ def test_three_choices():
     assert again == labels
 
 
+def test_three_choices_two_of_which_share_what_is_left():
+    # 54 % of the center, 23 % of each other, at stimulus 0: 7 to 3 against the mean of the others.
+    level = np.log(7 / 3)
+    weights = [[[3, 0, 0, 0], [6, 0, 0, 0]], [[0, level + 0.01, 0, 0], [0, 0, 0, 0]]]
+    assert named(fit_with(weights), ("left", "center", "right"))[0] == ["engaged", "biased center"]
+    weights[1][0][1] = level - 0.01
+    assert named(fit_with(weights), ("left", "center", "right"))[0] == ["engaged", "disengaged"]
+
+
+def test_four_choices():
+    names = ("a", "b", "c", "d")
+    weights = np.zeros((5, 3, 4))
+    weights[0, :, 0] = [2, 4, 6]
+    for k in range(1, 4):
+        weights[k, k - 1, 1] = 3
+    weights[4, :, 1] = -3
+    labels = named(fit_with(weights), names)[0]
+    assert labels == ["engaged", "biased b", "biased c", "biased d", "biased a"]
+
+
 def test_regressors_of_other_names_are_given_by_their_roles():
     fit = fit_with(two((7, 0), (1, -2), (1, 2)), features=("evidence", "offset", "a", "b"))
+    assert named(fit, roles=Roles("evidence"))[0] == ["engaged", "biased left", "biased right"]
+
+
+def test_without_a_stimulus_only_biases_are_named():
+    fit = fit_with(two((0.1, 0), (0, -2), (0, 0.2)), features=("outcome", "bias", "a", "b"))
     names, labels = named(fit)
-    assert sorted(names) == ["state 1", "state 2", "state 3"]
+    assert names[1] == "biased left"
+    assert sorted([names[0], names[2]]) == ["state 2", "state 3"]
     assert "no regressor named 'stimulus'" in labels.reason
     occupancy = fit.smoothed_state_probs.mean(0)
-    assert list(labels.order) == list(np.argsort(-occupancy))
-    assert named(fit, roles=Roles("evidence", "offset"))[0] == [
-        "engaged",
-        "biased left",
-        "biased right",
-    ]
-    assert named(fit, roles=Roles("evidence", "none"))[0] == [
-        "engaged",
-        "disengaged 1",
-        "disengaged 2",
-    ]
+    first, second = (labels.labels.index(f"state {n}") for n in (2, 3))
+    assert occupancy[first] > occupancy[second]
+    assert labels.shared == (None, "biased left", None)
 
 
 def test_every_label_of_a_large_model_has_a_color_of_its_own():
-    neutral = order_and_label(fit_with(two(*[(7 - 0.1 * i, 0) for i in range(8)])), SIDES)
-    assert len(set(neutral.colors)) == 8
-    assert not {"#ff7f00", "#4daf4a", "#377eb8"} & set(neutral.colors)
+    fit = fit_with(two(*[(0.1 * i, 0) for i in range(8)]))
+    for labels in (order_and_label(fit, SIDES), label_reference(fit, SIDES)):
+        assert labels.labels == tuple(f"state {8 - i}" for i in range(8))
+        assert len(set(labels.colors)) == 8
+        assert not {"#ff7f00", "#4daf4a", "#377eb8"} & set(labels.colors)

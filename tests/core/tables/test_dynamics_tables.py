@@ -7,11 +7,13 @@ from core.plots.cases import textbook
 
 from glmhmm_core.tables.dynamics import (
     AROUND,
+    DWELL_SCHEMA,
     change_table,
+    dwell_table,
     occupancy_table,
-    stay_table,
     trajectory_table,
 )
+from glmhmm_core.tables.parameters import state_table
 
 #: Two sessions of a path of states 0 and 1.
 PATHS = {"one": [0] * 6 + [1] * 3 + [0] * 2, "two": [1, 0, 0, 0, 1]}
@@ -40,6 +42,7 @@ def known():
             "state_rank": [1, 0],
             "state_label": ["a", "b"],
             "state_color": ["#000000", "#ffffff"],
+            "state_match": ["a", "b"],
             "self_transition": [0.75, 0.5],
         }
     )
@@ -52,19 +55,6 @@ def test_occupancy_and_entries_of_a_known_path(known):
     assert table["entries"].to_list() == [1, 1, 1, 1]
     expected = [(8 * 0.9 + 3 * 0.1) / 11, (3 * 0.9 + 2 * 0.1) / 5]
     np.testing.assert_allclose(table["occupancy"][:2], expected)
-
-
-def test_stays_of_a_known_path_with_those_that_sessions_cut_off(known):
-    # State 0: 6 (ended), 2 (cut off), 3 (ended). State 1: 3 (ended), 1 (ended), 1 (cut off).
-    zero = stay_table(*known).filter(state_idx=0)
-    assert zero["at_risk"].to_list() == [3, 3, 2, 1, 1, 1]
-    np.testing.assert_allclose(zero["lasting"], [1, 1, 0.5, 0.5, 0.5, 0])
-    np.testing.assert_allclose(zero["predicted"], 0.75 ** np.arange(1, 7))
-    one = stay_table(*known).filter(state_idx=1)
-    np.testing.assert_allclose(one["lasting"], [2 / 3, 2 / 3, 0])
-    assert zero["lower"].drop_nulls().len() == 3
-    within = zero.drop_nulls("lower").select(pl.col("lasting").is_between("lower", "upper"))
-    assert within.to_series().all()
 
 
 def test_changes_of_a_known_path_are_half_a_trial_from_the_boundary(known):
@@ -101,3 +91,21 @@ def test_states_add_up_and_what_comes_goes():
     both = by.filter(direction="into").join(entries, on="num_states")
     assert (both["n_changes"] == both["entries"]).all()
     assert change_table(trials, states)["relative_trial"].abs().max() == AROUND - 0.5
+
+
+def test_dwells_of_the_posterior_with_those_of_the_chain():
+    tables = textbook()
+    states = state_table(tables.fits[0])
+    table = dwell_table(tables.fits[0][3], states)
+    assert table.schema == DWELL_SCHEMA
+    assert table["state_label"].unique(maintain_order=True).to_list() == [
+        "engaged",
+        "biased left",
+        "biased right",
+    ]
+    for row in states.filter(num_states=3).iter_rows(named=True):
+        part = table.filter(state_idx=row["state_idx"])
+        d = part["trials"].to_numpy()
+        assert d.tolist() == list(range(1, len(d) + 1))
+        np.testing.assert_allclose(part["predicted"], row["self_transition"] ** d)
+        assert part["at_risk"].min() >= 1

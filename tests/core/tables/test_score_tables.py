@@ -10,7 +10,7 @@ from polars.testing import assert_frame_equal
 
 from glmhmm_core.comparison import scores
 from glmhmm_core.fitting.result import Excluded
-from glmhmm_core.tables.cohort import cohort_summary, members, named_labels, over_subjects
+from glmhmm_core.tables.cohort import cohort_summary, members, over_subjects, shared_names
 from glmhmm_core.tables.parameters import state_table
 from glmhmm_core.tables.scores import (
     FOLD_MEAN_SCHEMA,
@@ -162,14 +162,14 @@ def test_a_cohort_of_nobody_has_the_same_columns():
     assert set(SCORE_SCHEMA) <= set(table.columns)
 
 
-def test_numbered_and_neutral_labels_are_not_shared_between_subjects():
+def test_states_of_one_subject_alone_are_not_shared_between_subjects():
     table = pl.DataFrame(
         {
-            "state_label": ["biased left 1", "state 2", "engaged", "biased right", "engaged"],
+            "state_match": [None, "state 2", "engaged", "biased right", "engaged"],
             "state_rank": [1, 2, 0, 3, 1],
         }
     )
-    assert named_labels(table) == ["engaged", "biased right"]
+    assert shared_names(table) == ["engaged", "state 2", "biased right"]
 
 
 def test_means_over_subjects_are_those_of_numpy():
