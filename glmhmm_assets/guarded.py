@@ -13,6 +13,8 @@ from unittest.mock import patch
 
 from glmhmm_assets.addresses import dagster_doors, mlflow_doors
 from glmhmm_assets.guard import Guard
+from glmhmm_assets.picture_server import PictureServer
+from glmhmm_assets.study import dagster_home
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -36,14 +38,13 @@ def dagster() -> None:
 
 
 def webserver() -> None:
-    """Dagster's webserver."""
+    """Dagster's webserver, which has pictures to show beside its own pages."""
     from dagster_webserver import cli
     from dagster_webserver.app import create_app_from_workspace_process_context
 
     def create(*given: Any, **arguments: Any) -> "ASGIApp":
-        return Guard(
-            create_app_from_workspace_process_context(*given, **arguments), dagster_doors()
-        )
+        own = create_app_from_workspace_process_context(*given, **arguments)
+        return Guard(PictureServer(own, dagster_home().absolute() / "storage"), dagster_doors())
 
     with patch.object(cli, create_app_from_workspace_process_context.__name__, create):
         cli.main()

@@ -22,6 +22,18 @@ from glmhmm_core.whole_file import beside
 _SUBJECT, _REASON = "excluded_subject", "excluded_reason"
 
 
+def stem_of(partition: str) -> str:
+    """Name of a subject's files; those of a partition that is no subject's name stay in the folder.
+
+    No session file makes such a partition, but whoever opens the pages can add one.
+    """
+    try:
+        check_subject_name(partition)
+    except InputError:
+        return f"no subject {hashlib.sha256(partition.encode()).hexdigest()}"
+    return partition
+
+
 @dataclass(frozen=True)
 class KeepStored:
     """Stands for a subject's value: leave what is stored, or write ``otherwise`` if nothing is."""
@@ -43,15 +55,8 @@ class SubjectFiles(dg.UPathIOManager):
     def get_path_for_partition(
         self, context: dg.InputContext | dg.OutputContext, path: UPath, partition: str
     ) -> UPath:
-        """Give a subject's file; that of a partition that is no subject's name stays in the folder.
-
-        No session file makes such a partition, but whoever opens the pages can add one.
-        """
-        try:
-            check_subject_name(partition)
-        except InputError:
-            partition = f"no subject {hashlib.sha256(partition.encode()).hexdigest()}"
-        return super().get_path_for_partition(context, path, partition)
+        """Give a subject's file."""
+        return super().get_path_for_partition(context, path, stem_of(partition))
 
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
         """Write beside the place and move into it: a killed run leaves the old file or the new.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from glmhmm_assets.io_managers import build_io_managers
+from glmhmm_assets.io_managers import build_io_managers, stem_of
 from glmhmm_assets.partitions import known_subjects
 from glmhmm_assets.per_subject import code_version
 from glmhmm_assets.study import Study
@@ -106,7 +106,8 @@ class Record:
         end = self._last(newest, subject).timestamp
         for folder, extension in self._stored:
             try:
-                written = (self.study.storage / folder / f"{subject}{extension}").stat().st_mtime
+                file = self.study.storage / folder / f"{stem_of(subject)}{extension}"
+                written = file.stat().st_mtime
             except OSError:
                 return False
             if written > end:

@@ -7,6 +7,7 @@ import pytest
 
 from glmhmm_assets import up_to_date
 from glmhmm_assets.automation import nightly_run, population_run
+from glmhmm_assets.io_managers import stem_of
 from glmhmm_assets.partitions import known_subjects, subjects_of
 from glmhmm_assets.resources.session_files import scan_sessions
 from glmhmm_assets.up_to_date import Record, marks
@@ -166,6 +167,16 @@ def test_a_stored_file_that_somebody_changed_makes_its_subject_outdated(tiny):
     later = tiny.fits("b").stat().st_mtime + 3600
     os.utime(tiny.fits("b"), (later, later))
     assert tiny.outdated() == ["b"]
+
+
+def test_a_partition_that_is_no_name_is_up_to_date_too(tiny):
+    tiny.home.add("no/name")
+    stem = stem_of("no/name")
+    tiny.fits(stem).write_bytes(b"none")
+    (tiny.storage("state_matches") / f"{stem}.parquet").write_bytes(b"none")
+    for name in ORDER[1:]:
+        tiny.made(name, "no/name")
+    assert tiny.outdated() == []
 
 
 def test_subjects_come_in_the_order_of_their_partitions(tiny):

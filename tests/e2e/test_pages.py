@@ -31,7 +31,11 @@ query($key: AssetKeyInput!) {
       assetMaterializations(limit: 5) {
         runId
         partition
-        metadataEntries { label ... on UrlMetadataEntry { url } }
+        metadataEntries {
+          label
+          ... on UrlMetadataEntry { url }
+          ... on MarkdownMetadataEntry { mdStr }
+        }
       }
     }
   }
@@ -105,6 +109,15 @@ def test_a_fit_has_its_numbers_on_its_page(pages, page):
     page.goto(f"{pages.dagster}/assets/tiny/subject_fits?view=partitions&partition=ann")
     for label in ("fingerprint", "log_likelihood", "heldout_bits_per_trial", "converged"):
         page.get_by_text(label, exact=True).first.wait_for()
+
+
+def test_the_pages_serve_the_picture_that_an_event_names(pages):
+    (event,) = events(pages, "weights")
+    shown = {e["label"]: e for e in event["metadataEntries"]}["picture"]["mdStr"]
+    address = shown.partition("(")[2].partition(")")[0]
+    with urllib.request.urlopen(f"{pages.dagster}{address}", timeout=30) as answer:
+        assert answer.headers["content-type"] == "image/png"
+        assert answer.read().startswith(b"\x89PNG")
 
 
 def test_a_figure_opens_on_its_assets_page(pages, page):
@@ -220,7 +233,14 @@ def test_mlflows_own_checks_are_on(pages):
 
 
 def test_the_cohort_follows_by_itself(pages):
-    wait_for(lambda: events(pages, "cohort_summary"), 120, "the cohort's table")
+    wait_for(lambda: events(pages, "cohort_tracking"), 200, "the cohort's runs in MLflow")
+
+
+def test_the_cohort_is_made_in_one_run_that_does_not_fail(pages):
+    found = pages.graphql(RUNS, filter={"tags": [{"key": "glmhmm/cohort_of", "value": "tiny"}]})
+    (run,) = found["runsOrError"]["results"]
+    wait_for(lambda: events(pages, "cohort_comparison"), 60, "the cohort's comparison")
+    assert run["status"] in ("STARTED", "SUCCESS")
 
 
 def test_ctrl_c_ends_everything(pages):
