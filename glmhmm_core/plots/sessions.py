@@ -109,7 +109,7 @@ def _choices(ax: Axes, rows: pl.DataFrame, choices: list[str]) -> set[str]:
         seen.add("no choice")
     ax.set_ylim(-0.55, len(choices) - 0.45)
     ax.set_yticks(range(len(choices)), [style.short(name, 12) for name in choices])
-    ax.tick_params(length=0, labelsize=6.5)
+    ax.tick_params(length=0, labelbottom=False, labelsize=6.5)
     ax.xaxis.set_visible(False)  # it is that of the panel below
     ax.spines[:].set_visible(False)
     return seen

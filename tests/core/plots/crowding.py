@@ -7,15 +7,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 
-def problems(figure, scale=1.0):
-    """Sentences about text that is cut off or lies on other text, drawn at so much of its size."""
-    width, height = figure.get_size_inches()
-    try:
-        figure.set_size_inches(width * scale, height * scale)
-        figure.draw_without_rendering()
-        return list(_problems(figure))
-    finally:
-        figure.set_size_inches(width, height)
+def problems(figure):
+    """Sentences about text that is cut off or lies on other text."""
+    figure.draw_without_rendering()
+    return list(_problems(figure))
 
 
 def _problems(figure):

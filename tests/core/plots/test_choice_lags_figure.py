@@ -8,7 +8,6 @@ from core.plots.cases import cohort, ugly
 from core.plots.crowding import problems
 
 from glmhmm_core.plots.choice_lags import lag_kernels
-from glmhmm_core.plots.style import SMALL_PAPER
 from glmhmm_core.tables.choice_lags import lag_kernel_table, lag_weight_table
 from glmhmm_core.tables.lag_kernel import kernel_at
 
@@ -52,8 +51,7 @@ def test_means_and_every_subject_s_exponential_are_those_of_the_tables():
 @pytest.mark.parametrize(("size", "num_states"), [(1, 1), (3, 5)])
 def test_nothing_is_crowded(size, num_states):
     figure = lag_kernels(*tables(size, 0.2), num_states, "Mice of the first cohort", "past")
-    for scale in (1.0, SMALL_PAPER):
-        assert problems(figure, scale) == []
+    assert problems(figure) == []
 
 
 def test_three_choices_have_a_panel_per_class_and_earlier_choice():
@@ -62,8 +60,7 @@ def test_three_choices_have_a_panel_per_class_and_earlier_choice():
     figure = lag_kernels(lags, lag_kernel_table(lags), 5, "One rat", "past")
     named = {ax.get_ylabel().split("\n")[-1] for ax in figure.axes} - {""}
     assert named == {f"of {a} after {b}" for a in ("center", "right") for b in ("center", "right")}
-    for scale in (1.0, SMALL_PAPER):
-        assert problems(figure, scale) == []
+    assert problems(figure) == []
 
 
 def test_other_lags_are_named():

@@ -9,7 +9,6 @@ from glmhmm_core.baselines.lapse_glm import fit_lapse_glm
 from glmhmm_core.baselines.lapses import lay_out
 from glmhmm_core.errors import InputError
 from glmhmm_core.plots.lapses import lapse_rates
-from glmhmm_core.plots.style import SMALL_PAPER
 from glmhmm_core.tables.lapses import LAPSE_SCHEMA, lapse_table, rate_names
 
 SIDES = ("left", "right")
@@ -88,5 +87,4 @@ THREE = ("left", "center of the field", "right")
 )
 def test_nothing_is_crowded(size, kinds, choices):
     figure = lapse_rates(invented(size, kinds, choices), "Mice of the first cohort")
-    for scale in (1.0, SMALL_PAPER):
-        assert problems(figure, scale) == []
+    assert problems(figure) == []

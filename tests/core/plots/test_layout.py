@@ -1,4 +1,4 @@
-"""Nothing is cut off and no text lies on another, at full size and as a small picture."""
+"""Nothing is cut off and no text lies on another."""
 
 import subprocess
 import sys
@@ -37,7 +37,6 @@ from glmhmm_core.plots.psychometrics import psychometric_by_state
 from glmhmm_core.plots.scores import heldout_bits
 from glmhmm_core.plots.session_kinds import session_kinds
 from glmhmm_core.plots.sessions import session_posteriors
-from glmhmm_core.plots.style import SMALL_PAPER
 from glmhmm_core.plots.transitions import transition_matrix
 from glmhmm_core.plots.validity import (
     cohort_checks,
@@ -95,8 +94,7 @@ NAME = "Mice of the first cohort, full contrast set"
 
 def uncrowded(figure):
     assert isinstance(figure, Figure)
-    for scale in (1.0, SMALL_PAPER):
-        assert problems(figure, scale) == []
+    assert problems(figure) == []
 
 
 @pytest.mark.parametrize("draw", OF_SUBJECT.values(), ids=OF_SUBJECT)
