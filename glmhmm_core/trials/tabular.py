@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -288,9 +288,15 @@ def _index(file: Stamped, task: Task, file_format: TableFormat) -> _Index:
             f"{len(keyless)} rows without subject or session are left out (row "
             f"{keyless[ROW][0]} is the first): fill them in",
         )
-    digests = {}
-    for (subject,), rows in (
-        table.drop(ROW).partition_by(SUBJECT, as_dict=True, maintain_order=True).items()
-    ):
-        digests[subject] = hashlib.sha256(rows.write_csv().encode()).hexdigest()
-    return _Index(digests, problems, notes=notes, warnings=warnings)
+    return _Index(_digests(table), problems, notes=notes, warnings=warnings)
+
+
+def _digests(table: pl.DataFrame) -> dict[str, str]:
+    """SHA-256 of the rows of each subject, without their places."""
+    columns = [name for name in table.columns if name not in (ROW, SUBJECT)]
+    found: dict[str, Any] = {}
+    for subject, *values in table.select(SUBJECT, *columns).iter_rows():
+        if subject not in found:
+            found[subject] = hashlib.sha256(repr(columns).encode())
+        found[subject].update(repr(values).encode())
+    return {subject: digest.hexdigest() for subject, digest in found.items()}

@@ -18,6 +18,7 @@ from glmhmm_assets.defs.checks import (
     shown_fit,
 )
 from glmhmm_assets.io_managers import KeepStored
+from glmhmm_assets.resources.session_files import tell_report
 from glmhmm_core.fitting.result import Excluded, OwnOptimum, SubjectFits
 from glmhmm_core.trials.report import ReportRow, report_frame
 
@@ -205,6 +206,21 @@ def test_a_warning_of_a_report_that_stays_as_stored_is_not_listed(study):
 
 def test_a_warning_of_the_files_makes_none_of_them_unusable(study):
     assert found(check_cleaning(study, {}, report_frame([WARNED]))) == {}
+
+
+def test_files_that_are_of_another_kind_are_no_trouble(study):
+    rows = [ReportRow("file", rule, "a.mat") for rule in ("not_read", "text_form")]
+    assert found(check_cleaning(study, {}, report_frame(rows))) == {}
+
+
+def test_a_terminal_is_told_a_few_rows_of_each_rule(study):
+    rows = [ReportRow("file", "not_read", f"{i}.mat") for i in range(40)]
+    rows.append(ReportRow("subject", "subject_name", "rename it", "../x"))
+    lines = tell_report(study, report_frame(rows))
+    assert lines[:5] == [f"session files: {i}.mat" for i in range(5)]
+    assert "35 more" in lines[5]
+    assert "--report FILE" in lines[5]
+    assert lines[6:] == ["../x: rename it"]
 
 
 def test_an_optimum_with_other_states_that_does_as_well_is_named(study):
