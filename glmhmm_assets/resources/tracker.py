@@ -194,7 +194,8 @@ class MlflowTracker:
             told = error if isinstance(error, InputError) else explain(error, place)
             if told is None:
                 raise self._failure(str(error)) from error
-            raise self._failure(f"{told.where}: {told.problem}", told.remedy) from error
+            at = "" if told.where == place else f"{told.where}: "
+            raise self._failure(f"{at}{told.problem}", told.remedy) from error
 
     def _probe(self) -> None:
         """Ask the server for a sign of life; any answer but a proxy's "no one there" is one."""
