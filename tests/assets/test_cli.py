@@ -217,7 +217,7 @@ def test_check_names_every_refused_subject_and_file(call, tmp_path):
     for name, file in (("../x", "evil"), ("a...b", "dots"), ("ben", "twin"), ("Ben", "Ben")):
         (line,) = [line for line in said.splitlines() if line.startswith(f"{name} is left out: ")]
         assert f"{file}.csv" in line + said.split(line)[1].split("\n")[1]
-    assert sum(f"bad_{number}.csv: no column" in said for number in range(7)) == 5
+    assert sum(f"bad_{number}.csv: has no column" in said for number in range(7)) == 5
     assert "and 2 more: --report FILE writes them all" in said
 
 

@@ -1,6 +1,7 @@
 """The last lines of a run: few, in plain words, each with where to look further."""
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from glmhmm_assets.defs import checks
@@ -135,3 +136,16 @@ def test_a_check_that_nobody_worded_is_told_by_its_name():
     assert told(new_one=[{"subject": "a", "what": "odd"}]) == [
         "the check 'new_one' did not pass: a: odd"
     ]
+
+
+def test_a_reversed_sign_is_among_the_last_lines_of_a_run(make_home):
+    home = make_home(a=1, b=2)
+    home.add("a", "b")
+    for name in "ab":
+        file = home.sessions / f"{name}.csv"
+        pl.read_csv(file).with_columns(-pl.col("stimulus")).write_csv(file)
+    run = home.run(assets=["cleaned_sessions", "cleaning_report"])
+    (line,) = told(**listed_by_checks(run.all_events))
+    assert line.startswith("please look at a: the correct side (by choice and outcome) is not that")
+    assert "its sign looks reversed" in line
+    assert line.endswith("(1 more: `glmhmm check mice`)")
