@@ -100,7 +100,7 @@ def _row(
     """One subject's line of the table."""
     chain = cleaned.filter(pl.col("in_chain"))
     counted = chain.filter(~pl.col("masked"))["choice"]
-    dropped = report.filter(~pl.col("warning"))
+    dropped = report.filter("dropped")
     # A session can also be in the report because something in it was altered.
     told = set(dropped.filter(pl.col("level") == "session")["session"])
     return {
@@ -149,15 +149,17 @@ def _by_rule(report: pl.DataFrame, num_kept: int) -> list[RenderableType]:
             pl.col("subject").drop_nulls().n_unique().alias("subjects"),
             pl.len().alias("times"),
             pl.col("n_trials").sum().alias("trials"),
+            (pl.col("dropped") & pl.col("n_trials").is_null()).any().alias("more"),
             pl.col("warning").first(),
             pl.struct("subject", "session", "reason").head(SHOWN).alias("rows"),
         )
         .sort("level", "times", descending=[False, True])
     )
     parts: list[RenderableType] = []
-    for level, rule, subjects, times, trials, warning, rows in rules.iter_rows():
+    for level, rule, subjects, times, trials, more, warning, rows in rules.iter_rows():
+        counted = f"{trials or ''}{' and ' if trials else ''}unknown" if more else trials
         parts.append(
-            Text(f"  {rule} ({level}), times: {times}, subjects: {subjects}, trials: {trials}")
+            Text(f"  {rule} ({level}), times: {times}, subjects: {subjects}, trials: {counted}")
         )
         examples = 1 if warning and 1 < num_kept <= subjects else SHOWN
         told = [": ".join(filter(None, row.values())) for row in rows[:examples]]

@@ -225,8 +225,11 @@ def _choose(study: Study, asked: Sequence[str], present: Sequence[str]) -> list[
             where=f"study {study.name!r}",
             remedy=f"See `glmhmm check {study.name}`, and [subjects] include in {study.file}.",
         )
-    for subject in asked:
-        if subject not in present:
+    from glmhmm_core.trials.ids import find_id
+
+    wanted = {subject: find_id(subject, present) for subject in asked}
+    for subject, found in wanted.items():
+        if found is None:
             near = difflib.get_close_matches(subject, present, n=3)
             raise InputError(
                 f"there are no session files of subject {subject!r}",
@@ -235,7 +238,7 @@ def _choose(study: Study, asked: Sequence[str], present: Sequence[str]) -> list[
                 if near
                 else f"There are: {', '.join(present)}.",
             )
-    return [subject for subject in present if not asked or subject in asked]
+    return [subject for subject in present if not asked or subject in wanted.values()]
 
 
 def _stretches(order: Sequence[str], subjects: Sequence[str]) -> list[list[str]]:

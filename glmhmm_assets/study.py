@@ -11,13 +11,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 from zoneinfo import available_timezones
 
 from fsspec import get_filesystem_class  # type: ignore[import-untyped]
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from upath import UPath
 
 from glmhmm_assets.model_table import ModelTable, NumStates, Text
@@ -79,18 +80,28 @@ class SessionsTable(TomlTable):
         return value
 
 
+def _as_text(value: object) -> object:
+    """Take an id that was written without quotes, a number or a date, as text."""
+    is_id = isinstance(value, int | float | date) and not isinstance(value, bool)
+    return str(value) if is_id else value
+
+
+#: An id of a subject or a session.
+Id = Annotated[Text, BeforeValidator(_as_text)]
+
+
 class ExcludeTable(TomlTable):
     """``[[exclude]]``: a session (or, without one, a whole subject) left out by hand, and why."""
 
-    subject: Text
-    session: Text | None = None
+    subject: Id
+    session: Id | None = None
     reason: Text
 
 
 class SubjectsTable(TomlTable):
     """``[subjects]``: who counts. ``include`` names them; empty means everyone found."""
 
-    include: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    include: Annotated[tuple[Id, ...], Field(strict=False)] = ()
 
 
 class ComparisonTable(TomlTable):
@@ -244,6 +255,15 @@ class Study(StudyFile):
         """Folder of the session files."""
         path = self.sessions.path
         return UPath(path) if "://" in path else UPath(self.home / path)
+
+    def who_counts(self, found: Iterable[str]) -> set[str]:
+        """Subjects of those found that ``[subjects] include`` names; all if it names none."""
+        from glmhmm_core.trials.ids import find_id
+
+        known = list(found)
+        wanted = self.subjects.include
+        named = {find_id(name, known) for name in wanted}
+        return {name for name in known if name in named or not wanted}
 
     @property
     def storage(self) -> Path:

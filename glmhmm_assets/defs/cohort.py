@@ -108,7 +108,7 @@ def _sort(
     """Sort the subjects that count into those with fits and those without."""
     from glmhmm_core.fitting.result import Excluded
 
-    only = set(study.subjects.include) or set(fits)
+    only = study.who_counts(fits)
     fitted: list[SubjectFits] = []
     left_out: list[Excluded] = []
     for subject, one in fits.items():

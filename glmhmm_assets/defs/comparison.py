@@ -210,7 +210,7 @@ def build_cohort_comparison(study: Study) -> dg.AssetsDefinition:
         from glmhmm_core.plots.comparison import cohort_comparison_figure
         from glmhmm_core.tables.comparison import cohort_comparison, conclude_cohort
 
-        only = set(study.subjects.include) or set(model_comparison)
+        only = study.who_counts(model_comparison)
         tables = [
             table
             for subject, table in model_comparison.items()

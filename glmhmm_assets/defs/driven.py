@@ -285,7 +285,7 @@ def build_driven_cohort(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.plots.driven import cohort_transition_weights
         from glmhmm_core.tables.cohort import members
 
-        only = set(study.subjects.include) or set(transition_fits)
+        only = study.who_counts(transition_fits)
         fits = {s: one for s, one in transition_fits.items() if s in only}
         fitted = [one for one in fits.values() if isinstance(one, SubjectFits)]
         gallery = Gallery.of_cohort(study)

@@ -142,4 +142,5 @@ def _report_of(excluded: "Excluded") -> "pl.DataFrame":
     """Give the report of a subject that could not be read at all."""
     from glmhmm_core.trials.report import ReportRow, report_frame
 
-    return report_frame([ReportRow("subject", "unusable", excluded.reason, excluded.subject)])
+    row = ReportRow("subject", "unusable", excluded.reason, excluded.subject, dropped=True)
+    return report_frame([row])

@@ -193,7 +193,7 @@ def build_cohort_checks(study: Study) -> list[dg.AssetsDefinition]:
         from glmhmm_core.tables.cohort import NOT_CONVERGED
         from glmhmm_core.tables.validity import cohort_checks
 
-        only = set(study.subjects.include) or set(subject_fits)
+        only = study.who_counts(subject_fits)
         checks: list[pl.DataFrame] = []
         absent: dict[str, list[str]] = {}
         for subject in sorted(only & set(subject_fits)):

@@ -31,12 +31,13 @@ def scan_sessions(study: Study) -> "Scan":
 
     found = scan(study.sessions_root, study.sessions.format, study.load_task())
     report = pl.concat([found.report, _unknown_names(study, found)])
-    wanted = set(study.subjects.include) or set(found.subjects)
+    wanted = study.who_counts(found.subjects)
     return Scan({s: f for s, f in found.subjects.items() if s in wanted}, report)
 
 
 def _unknown_names(study: Study, found: "Scan") -> "pl.DataFrame":
     """Report subjects that the study file names and nobody has, so that no typo goes unseen."""
+    from glmhmm_core.trials.ids import find_id
     from glmhmm_core.trials.report import ReportRow, report_frame
 
     named = [(subject, "includes") for subject in study.subjects.include]
@@ -49,7 +50,7 @@ def _unknown_names(study: Study, found: "Scan") -> "pl.DataFrame":
             subject,
         )
         for subject, does in dict.fromkeys(named)
-        if subject not in found.subjects
+        if find_id(subject, found.subjects) is None
     )
 
 
@@ -103,7 +104,7 @@ def clean_sessions(study: Study, subject: str) -> tuple["pl.DataFrame", "pl.Data
 
 def why_nothing_left(report: "pl.DataFrame") -> str:
     """Say why a subject has no trial left: the report's word on it, and on one of its sessions."""
-    dropped = report.filter(~report["warning"])
+    dropped = report.filter(report["dropped"])
     whole = dropped.filter(dropped["level"] == "subject")
     sessions = dropped.filter(dropped["level"] == "session").select("session", "reason").rows()
     example = [f"{session}: {reason}" for session, reason in sessions[:1]]

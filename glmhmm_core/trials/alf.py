@@ -94,6 +94,7 @@ class AlfSource:
                 f"{' and '.join(map(self._place, homes))} have the same name: rename one, or give "
                 "the folder of one lab",
                 name,
+                dropped=True,
             )
             for name, homes in clashes.items()
         ]
@@ -108,6 +109,9 @@ class AlfSource:
             for _, attribute in sorted(collection.attributes.items())
             for file in attribute.files
         ]
+
+    def n_trials(self, subject: str) -> None:
+        """Give no number of trials: it stands in files that are not read for it."""
 
     def digest(self, subject: str, files: Sequence[Stamped]) -> str:
         """SHA-256 of the files' bytes and of their places below the subject's folder."""
@@ -171,10 +175,20 @@ class AlfSource:
             reason = (
                 f"{self._place(folder.path)} holds no trials file that the task reads: add them"
             )
-            return ReportRow("session", "no_files", reason, subject, folder.session)
+            return ReportRow(
+                "session",
+                "no_files",
+                reason,
+                subject,
+                folder.session,
+                n_trials=0,
+                dropped=True,
+            )
         places = " and ".join(self._place(collection.path) for collection in folder.collections)
         reason = f"{places} hold trials of the same session: keep one of them there"
-        return ReportRow("session", "several_collections", reason, subject, folder.session)
+        return ReportRow(
+            "session", "several_collections", reason, subject, folder.session, dropped=True
+        )
 
     @cached_property
     def _names(self) -> re.Pattern[str]:

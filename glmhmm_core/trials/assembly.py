@@ -12,7 +12,7 @@ from glmhmm_core.trials.dates import Ambiguous, read_dates
 from glmhmm_core.trials.files import natural_key
 from glmhmm_core.trials.report import ReportRow
 from glmhmm_core.trials.schema import ORDER_SCHEMA
-from glmhmm_core.trials.sessions import DATE_FORMAT, Canonical, RawSession
+from glmhmm_core.trials.sessions import DATE_FORMAT, Canonical, RawSession, n_rows
 from glmhmm_core.trials.values import to_text
 
 
@@ -53,9 +53,11 @@ def session_dates(
         return read_dates(texts, task.date_format), []
     except Ambiguous as ambiguous:
         reason = f"the dates in {source!r} can be read in two ways, {ambiguous}; {DATE_FORMAT}"
-        n_trials = sum(map(n_rows, sessions))
+        n_trials = sum(n_rows(raw) or 0 for raw in sessions)
         subject = sessions[0].subject
-        return {}, [ReportRow("subject", "session_date", reason, subject, n_trials=n_trials)]
+        return {}, [
+            ReportRow("subject", "session_date", reason, subject, n_trials=n_trials, dropped=True)
+        ]
 
 
 def in_order(
@@ -75,11 +77,6 @@ def in_order(
         )
         rows.append(ReportRow("subject", "session_order", reason, found[0][0].subject))
     return [made.trials for _, made in ordered], rows
-
-
-def n_rows(raw: RawSession) -> int:
-    """Trials of a session as far as its files tell."""
-    return max((len(column) for column in raw.columns.values()), default=0)
 
 
 def _different(same: Sequence[RawSession]) -> list[RawSession]:
@@ -108,7 +105,13 @@ def _not_used(raw: RawSession, name: str, others: Sequence[RawSession], is_copy:
         )
     reason = f"{raw.place}: not used, {what}"
     return ReportRow(
-        "session", "duplicate_session", reason, raw.subject, name, n_trials=n_rows(raw)
+        "session",
+        "duplicate_session",
+        reason,
+        raw.subject,
+        name,
+        n_trials=n_rows(raw),
+        dropped=True,
     )
 
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from glmhmm_core.tasks.task import PRESENT_KINDS, Task
 from glmhmm_core.trials.copies import copies
+from glmhmm_core.trials.ids import find_id
 from glmhmm_core.trials.plausible import implausible
 from glmhmm_core.trials.report import ReportRow, report_frame
 from glmhmm_core.trials.rules import Ruled, apply_rule, drop_sessions, drop_subject, mask
@@ -55,7 +56,7 @@ def clean(
     if trials.is_empty():
         return table, report_frame(report)
     subject = trials["subject"][0]
-    own = [exclusion for exclusion in exclusions if exclusion.subject == subject]
+    own = [exclusion for exclusion in exclusions if find_id(exclusion.subject, [subject])]
     steps: list[Callable[[pl.DataFrame], Ruled]] = [
         partial(_exclude, exclusions=own),
         *(partial(apply_rule, rule=rule) for rule in task.rules),
@@ -69,7 +70,8 @@ def clean(
         report += rows
     if table.is_empty() and not any(row.level == "subject" and not row.warning for row in report):
         reason = f"none of its {trials['session'].n_unique()} sessions is left"
-        report.append(ReportRow("subject", "no_sessions", reason, subject, n_trials=len(trials)))
+        row = ReportRow("subject", "no_sessions", reason, subject, n_trials=0, dropped=True)
+        report.append(row)
     # Where nothing is left, what looks wrong may be why.
     looked_at = table if table.height else _not_excluded(trials, own)
     report += [*implausible(looked_at, task), *copies(looked_at, task)]
@@ -89,8 +91,9 @@ def _exclude(trials: pl.DataFrame, exclusions: Sequence[Exclusion]) -> Ruled:
     for exclusion in exclusions:
         if exclusion.session is None:
             return drop_subject(trials, f"excluded by hand: {exclusion.reason}", "excluded")
-        if exclusion.session in there:
-            reasons[exclusion.session] = f"excluded by hand: {exclusion.reason}"
+        session = find_id(exclusion.session, there)
+        if session is not None:
+            reasons[session] = f"excluded by hand: {exclusion.reason}"
         else:
             reason = "the study excludes it, but no such session was read: correct its name there"
             rows.append(

@@ -4,6 +4,7 @@ import re
 import unicodedata
 
 from glmhmm_core.errors import InputError
+from glmhmm_core.trials.values import MISSING
 
 #: A letter (with its marks), digit, ``_`` or ``-``; between two of them also one dot or spaces.
 _SHAPE = re.compile(r"x+(?:(?:\.| +)x+)*")
@@ -20,6 +21,12 @@ def check_subject_name(name: str) -> None:
     InputError
         For any other name.
     """
+    if name.lower() in MISSING:
+        raise InputError(
+            "it stands for a missing value",
+            where=f"subject {name!r}",
+            remedy="Give the subject a name.",
+        )
     shape = "".join("x" if _is_plain(char) else char for char in name)
     if not _SHAPE.fullmatch(shape) or unicodedata.category(name[0]).startswith("M"):
         raise InputError(

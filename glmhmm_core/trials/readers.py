@@ -66,7 +66,8 @@ def read_subject(
     trials = pl.concat([pl.DataFrame(schema=trial_schema(task)), *tables])
     rows += [*moved, *_summed_up(notes, trials["session"].n_unique())]
     if trials.is_empty() and not undated:
-        rows.append(ReportRow("subject", "no_sessions", "no session could be used", subject))
+        reason = "no session could be used"
+        rows.append(ReportRow("subject", "no_sessions", reason, subject, n_trials=0, dropped=True))
     return trials, report_frame(rows)
 
 

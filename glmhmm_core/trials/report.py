@@ -1,7 +1,9 @@
 """The report of reading and cleaning: a row per subject, session, file or run of trials.
 
-A row says what was dropped or altered. A row with ``warning`` says that nothing was dropped or
-changed, but that something looks wrong and what to do about it.
+A row says what was dropped or altered. The trials of rows with ``dropped`` and those that are kept
+are together all that were read: a trial that two rules would drop is counted by the first. A row
+with ``warning`` says that nothing was dropped or changed, but that something looks wrong and what
+to do about it.
 """
 
 from collections.abc import Iterable
@@ -19,6 +21,7 @@ REPORT_SCHEMA: dict[str, pl.DataType] = {
     "n_trials": pl.Int64(),  # trials concerned
     "rule": pl.String(),  # short name of the rule, e.g. min_sessions
     "reason": pl.String(),  # one sentence for a person
+    "dropped": pl.Boolean(),  # True: n_trials trials are left out by it; null if unknown how many
     "warning": pl.Boolean(),  # True: nothing was dropped or changed, but this looks wrong
 }
 
@@ -38,6 +41,7 @@ class ReportRow(NamedTuple):
     first_trial: int | None = None
     last_trial: int | None = None
     n_trials: int | None = None
+    dropped: bool = False
     warning: bool = False
 
 

@@ -41,19 +41,22 @@ def apply_rule(trials: pl.DataFrame, rule: Rule) -> Ruled:
 
 
 def drop_sessions(trials: pl.DataFrame, reasons: dict[str, str], rule: str) -> Ruled:
-    """Drop whole sessions, each with its reason."""
-    lengths = dict(trials.group_by("session").len().iter_rows())
+    """Drop whole sessions, each with its reason; counted are the trials still in the chain."""
+    lengths = dict(trials.group_by("session").agg(pl.col("in_chain").sum()).iter_rows())
     subject = _subject(trials)
     rows = [
-        ReportRow("session", rule, reason, subject, session, n_trials=lengths[session])
+        ReportRow(
+            "session", rule, reason, subject, session, n_trials=lengths[session], dropped=True
+        )
         for session, reason in reasons.items()
     ]
     return trials.filter(~pl.col("session").is_in(list(reasons))), rows
 
 
 def drop_subject(trials: pl.DataFrame, reason: str, rule: str) -> Ruled:
-    """Drop everything."""
-    row = ReportRow("subject", rule, reason, _subject(trials), n_trials=len(trials))
+    """Drop everything; counted are the trials still in the chain."""
+    n_trials = int(trials["in_chain"].sum())
+    row = ReportRow("subject", rule, reason, _subject(trials), n_trials=n_trials, dropped=True)
     return trials.clear(), [row]
 
 
@@ -91,7 +94,8 @@ def _min_sessions(trials: pl.DataFrame, count: int) -> Ruled:
 def _keep_blocks(trials: pl.DataFrame, values: Sequence[float]) -> Ruled:
     kept = pl.any_horizontal((pl.col("block") - value).abs() < _SAME_BLOCK for value in values)
     marked = trials.with_columns((pl.col("in_chain") & ~kept.fill_null(False)).alias("\0marked"))
-    rows = _runs(marked, f"the block is not {_list(values, 'or')}", "keep_blocks")
+    reason = f"the block is not {_list(values, 'or')}"
+    rows = [row._replace(dropped=True) for row in _runs(marked, reason, "keep_blocks")]
     stays = ~pl.col("\0marked")
     return marked.with_columns(pl.col("in_chain", "masked") & stays).drop("\0marked"), rows
 

@@ -72,11 +72,11 @@ def scan(root: str | Path | UPath, source_format: SourceFormat, task: Task) -> S
             files = source.files(name)
         except OSError as error:
             reason = f"its folders cannot be opened ({error.strerror}: {error.filename})"
-            rows.append(ReportRow("subject", "unreadable", reason, name))
+            rows.append(ReportRow("subject", "unreadable", reason, name, dropped=True))
             continue
         if not files:
             reason = "it has no session files: add them, or remove its folder"
-            rows.append(ReportRow("subject", "no_sessions", reason, name))
+            rows.append(ReportRow("subject", "no_sessions", reason, name, n_trials=0, dropped=True))
             continue
         subjects[name] = SubjectFiles(
             subject=name,

@@ -103,11 +103,25 @@ def to_trials(
     try:
         return _Session(raw, task, dates).convert()
     except _Unusable as found:
-        n_trials = max((len(column) for column in raw.columns.values()), default=None)
         reason = f"{found.reason} ({raw.place}): the session is left out"
         return None, [
-            ReportRow("session", found.rule, reason, raw.subject, raw.session, n_trials=n_trials)
+            ReportRow(
+                "session",
+                found.rule,
+                reason,
+                raw.subject,
+                raw.session,
+                n_trials=n_rows(raw),
+                dropped=True,
+            )
         ]
+
+
+def n_rows(raw: RawSession) -> int | None:
+    """Trials of a session as far as its files tell; None if they do not."""
+    if raw.rows is not None:
+        return len(raw.rows)
+    return max((len(column) for column in raw.columns.values()), default=None)
 
 
 class _Unusable(Exception):

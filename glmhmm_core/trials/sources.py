@@ -27,6 +27,9 @@ class Source(Protocol):
     def files(self, subject: str) -> list[Stamped]:
         """Files that hold something of a subject, in reading order."""
 
+    def n_trials(self, subject: str) -> int | None:
+        """Trials of a subject, as far as that is known before they are read."""
+
     def digest(self, subject: str, files: Sequence[Stamped]) -> str:
         """SHA-256 of the content that concerns a subject."""
 
@@ -66,7 +69,7 @@ def usable_subjects(source: Source) -> tuple[list[str], list[ReportRow]]:
             same.setdefault(name_key(name), []).append(name)
         except InputError as error:
             reason = f"{error.problem}{_where(source, name)}: {error.remedy.lower().rstrip('.')}"
-            rows.append(ReportRow("subject", "subject_name", reason, name))
+            rows.append(_refused(source, name, reason))
     for alike in same.values():
         for name in alike if len(alike) > 1 else ():
             others = " and ".join(repr(other) for other in alike if other != name)
@@ -74,7 +77,7 @@ def usable_subjects(source: Source) -> tuple[list[str], list[ReportRow]]:
                 f"its name{_where(source, name)} differs from {others} in case alone: "
                 "rename one of them"
             )
-            rows.append(ReportRow("subject", "subject_name", reason, name))
+            rows.append(_refused(source, name, reason))
     return sorted(alike[0] for alike in same.values() if len(alike) == 1), rows
 
 
@@ -85,3 +88,8 @@ def _where(source: Source, subject: str) -> str:
     except OSError:
         return ""
     return f" (in {files[0].path})" if files else ""
+
+
+def _refused(source: Source, subject: str, reason: str) -> ReportRow:
+    n_trials = source.n_trials(subject)
+    return ReportRow("subject", "subject_name", reason, subject, n_trials=n_trials, dropped=True)

@@ -10,6 +10,7 @@ import polars as pl
 from glmhmm_core.tasks.task import Task
 from glmhmm_core.trials.delimited import read_delimited
 from glmhmm_core.trials.files import Stamped, Unreadable, read_bytes, readable
+from glmhmm_core.trials.ids import to_ids, without_decimals
 from glmhmm_core.trials.isolated import parse_isolated
 
 TableFormat = Literal["csv", "parquet"]
@@ -20,8 +21,9 @@ SUFFIXES: dict[TableFormat, tuple[str, ...]] = {
 }
 
 #: Columns added to a file's own: its row below the header, from 1; the number of fields in that
-#: row, where it is not the header's; subject and session.
+#: row, where it is not the header's; subject and session; before the columns that these are of.
 ROW, FIELDS, SUBJECT, SESSION = "\0row", "\0fields", "\0subject", "\0session"
+KEY = "\0key:"
 
 #: Names of columns that a message lists, and characters of each.
 _NAMED, _NAME_LENGTH = 12, 40
@@ -80,16 +82,12 @@ def read_table(file: Stamped, task: Task, file_format: TableFormat) -> TableFile
         fields = pl.Series([None] * len(table), dtype=pl.Int64)
     _require(names, needed, wanted, task)
     columns = {name: _filled(table[name]) for name in table.columns}
-    sessions = [columns[name] for name in task.session_columns]
-    session = sessions[0]
-    if len(sessions) > 1:
-        session = pl.select(pl.concat_str(*sessions, separator="_")).to_series()
+    ids = {f"{KEY}{name}": to_ids(columns[name]) for name in dict.fromkeys(keys)}
     rows = pl.DataFrame(
         {
             ROW: pl.int_range(1, len(table) + 1, eager=True),
             FIELDS: fields,
-            SUBJECT: columns[task.subject_column],
-            SESSION: session,
+            **ids,
             **{
                 name: columns[name]
                 for name in dict.fromkeys(task.source_columns)
@@ -100,7 +98,30 @@ def read_table(file: Stamped, task: Task, file_format: TableFormat) -> TableFile
     if all(column.null_count() for column in columns.values()):  # else no row is blank
         is_blank = pl.all_horizontal(column.is_null() for column in columns.values())
         rows = rows.filter(~pl.select(is_blank).to_series())
-    return TableFile(rows, notes, warnings)
+    return TableFile(with_ids(rows, task), notes, warnings)
+
+
+def with_ids(rows: pl.DataFrame, task: Task, plain: Sequence[str] = ()) -> pl.DataFrame:
+    """Add subject and session, made of the columns that hold their ids.
+
+    Parameters
+    ----------
+    rows
+        A table's rows.
+    task
+        Which columns hold the ids.
+    plain
+        Those of them whose ids are whole numbers: 907.0 is 907.
+    """
+    ids = {
+        name: without_decimals(rows[KEY + name]) if name in plain else rows[KEY + name]
+        for name in (task.subject_column, *task.session_columns)
+    }
+    sessions = [ids[name] for name in task.session_columns]
+    session = sessions[0]
+    if len(sessions) > 1:
+        session = pl.select(pl.concat_str(*sessions, separator="_")).to_series()
+    return rows.with_columns(ids[task.subject_column].alias(SUBJECT), session.alias(SESSION))
 
 
 def _filled(column: pl.Series) -> pl.Series:

@@ -26,10 +26,12 @@ from glmhmm_core.trials.files import (
     readable,
     stamp,
 )
+from glmhmm_core.trials.ids import are_whole, have_decimals, look_alike, without_decimals
 from glmhmm_core.trials.report import ReportRow
 from glmhmm_core.trials.sessions import RawSession
 from glmhmm_core.trials.table_files import (
     FIELDS,
+    KEY,
     ROW,
     SESSION,
     SUBJECT,
@@ -38,6 +40,7 @@ from glmhmm_core.trials.table_files import (
     TableFile,
     TableFormat,
     read_table,
+    with_ids,
 )
 
 #: Names that programs which synchronise folders give to a file that two places have changed.
@@ -47,10 +50,23 @@ _CONFLICT = re.compile(r"conflicted copy|\.sync-conflict-|\(case conflict", re.I
 _RUN = "\0run"
 
 
-class _Index(NamedTuple):
-    """What one file holds: a digest per subject, and a sentence for each thing that is to say."""
+class _Held(NamedTuple):
+    """Rows of one subject in one file: their digest and how many they are."""
 
-    digests: dict[str, str]
+    digest: str
+    n_rows: int
+
+
+class _Index(NamedTuple):
+    """What one file holds: by subject, and a sentence for each thing that is to say.
+
+    ``written`` says of each column of ids whether all of it are whole numbers, and whether one of
+    them has a decimal point; ``keyless`` are the rows without subject or session.
+    """
+
+    held: dict[str, _Held]
+    written: dict[str, tuple[bool, bool]] = {}  # noqa: RUF012
+    keyless: tuple[int, ...] = ()
     unreadable: tuple[str, ...] = ()
     not_read: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -84,17 +100,34 @@ class TableSource:
             try:
                 found.append((file, remembered(file)))
             except OSError as error:  # not remembered: it may be gone the next time
-                found.append((file, _Index({}, (f"cannot be opened ({error.strerror})",))))
+                found.append(
+                    (file, _Index({}, unreadable=(f"cannot be opened ({error.strerror})",)))
+                )
         return found
 
     @cached_property
-    def _of_subject(self) -> dict[str, list[tuple[Stamped, str]]]:
-        """Files of each subject, with the digest of its rows in each."""
-        found: dict[str, list[tuple[Stamped, str]]] = {}
+    def _of_subject(self) -> dict[str, list[tuple[Stamped, _Held]]]:
+        """Files of each subject, with what each holds of it."""
+        found: dict[str, list[tuple[Stamped, _Held]]] = {}
+        is_plain = self.task.subject_column in self._plain
         for file, index in self._indexed:
-            for subject, digest in index.digests.items():
-                found.setdefault(subject, []).append((file, digest))
+            names = pl.Series(list(index.held), dtype=pl.String)
+            subjects = without_decimals(names) if is_plain else names
+            for subject, held in zip(subjects, index.held.values(), strict=True):
+                found.setdefault(subject, []).append((file, held))
         return found
+
+    @cached_property
+    def _plain(self) -> tuple[str, ...]:
+        """Columns of ids that are whole numbers in all files, though in part written as 907.0."""
+        read = [index.written for _, index in self._indexed if index.written]
+        names = (self.task.subject_column, *self.task.session_columns)
+        return tuple(
+            name
+            for name in dict.fromkeys(names)
+            if all(written[name][0] for written in read)
+            and any(written[name][1] for written in read)
+        )
 
     @cached_property
     def _listed(self) -> _Listed:
@@ -163,10 +196,40 @@ class TableSource:
             f"{self._place(f)}: {text}" for f, index in self._indexed for text in index.not_read
         ]
         rows = [
-            ReportRow("file", "unreadable", text) for text in unreadable + self._listed.unreadable
+            ReportRow("file", "unreadable", text, dropped=True)
+            for text in unreadable + self._listed.unreadable
         ]
         rows += [ReportRow("file", "not_read", text) for text in not_read + self._listed.not_read]
-        return list(self._of_subject), [*rows, *self._said()]
+        return list(self._of_subject), [*rows, *self._said_of_ids(), *self._said()]
+
+    def n_trials(self, subject: str) -> int:
+        """Trials of a subject."""
+        return sum(held.n_rows for _, held in self._of_subject.get(subject, ()))
+
+    def _said_of_ids(self) -> Iterator[ReportRow]:
+        """Rows without an id, ids that are taken for the same, and others that may be."""
+        for file, index in self._indexed:
+            if index.keyless:
+                reason = (
+                    f"{self._place(file)}: {len(index.keyless)} rows without subject or session "
+                    f"are left out (row {index.keyless[0]} is the first; NA, nan and the like are "
+                    "no ids): fill them in"
+                )
+                yield ReportRow(
+                    "file", "missing_id", reason, n_trials=len(index.keyless), dropped=True
+                )
+        for name in self._plain:
+            reason = (
+                f"{name!r} holds whole numbers alone, some of them written with a decimal point: "
+                "907 and 907.0 are taken for the same, which is called 907"
+            )
+            yield ReportRow("file", "same_id", reason)
+        for one, other in look_alike(list(self._of_subject)):
+            reason = (
+                f"the subjects {one!r} and {other!r} are taken for two: if they are one, write "
+                f"its id in {self.task.subject_column!r} the same everywhere"
+            )
+            yield ReportRow("file", "similar_ids", reason, warning=True)
 
     def _said(self) -> Iterator[ReportRow]:
         """How files were read, each thing once with the files it is true of."""
@@ -181,15 +244,17 @@ class TableSource:
 
     def files(self, subject: str) -> list[Stamped]:
         """Files that hold rows of a subject, in natural order of their names."""
-        return [file for file, _ in self._of_subject.get(subject, ())]
+        return list(dict.fromkeys(file for file, _ in self._of_subject.get(subject, ())))
 
     def digest(self, subject: str, files: Sequence[Stamped]) -> str:
         """SHA-256 of the subject's own rows, and of the names of the files they stand in."""
         total = hashlib.sha256()
         wanted = set(files)
-        for file, digest in self._of_subject.get(subject, ()):
+        if self._plain:
+            total.update(f"{self._plain}\n".encode())
+        for file, held in self._of_subject.get(subject, ()):
             if file in wanted:
-                total.update(f"{self._place(file)}\n{digest}\n".encode())
+                total.update(f"{self._place(file)}\n{held.digest}\n".encode())
         return total.hexdigest()
 
     def read(self, subject: str) -> tuple[list[RawSession], list[ReportRow]]:
@@ -201,11 +266,12 @@ class TableSource:
                 sessions += self._sessions(file, subject)
             except Unreadable as error:  # changed since it was listed
                 reason = f"{self._place(file)}: {error}"
-                rows.append(ReportRow("file", "unreadable", reason, subject))
+                rows.append(ReportRow("file", "unreadable", reason, subject, dropped=True))
         return sessions, rows
 
     def _sessions(self, file: Stamped, subject: str) -> Iterator[RawSession]:
         table = _read_lately(file, self.task, self.format).rows
+        table = with_ids(table, self.task, self._plain) if self._plain else table
         rows = table.filter((pl.col(SUBJECT) == subject) & pl.col(SESSION).is_not_null())
         rows = rows.with_columns(rows[SESSION].rle_id().alias(_RUN))
         for session in rows.partition_by(SESSION, maintain_order=True):
@@ -275,28 +341,29 @@ def _index(file: Stamped, task: Task, file_format: TableFormat) -> _Index:
     except NoSuchTable as error:
         if file.path.name.lower().removesuffix(".gz").endswith(".txt"):
             return _Index({}, not_read=(f"is not read: {error}",))
-        return _Index({}, (str(error),))
+        return _Index({}, unreadable=(str(error),))
     except Unreadable as error:
-        return _Index({}, (str(error),))
+        return _Index({}, unreadable=(str(error),))
     if table.is_empty():
         return _Index({}, not_read=("is not read: it has no row below its header",))
-    problems: tuple[str, ...] = ()
+    names = (task.subject_column, *task.session_columns)
+    ids = {name: table[f"{KEY}{name}"] for name in names}
+    written = {name: (are_whole(column), have_decimals(column)) for name, column in ids.items()}
+    missing: tuple[int, ...] = ()
     if table[SUBJECT].null_count() or table[SESSION].null_count():
         is_keyless = pl.any_horizontal(pl.col(SUBJECT, SESSION).is_null())
         keyless, table = table.filter(is_keyless), table.filter(~is_keyless)
-        problems = (
-            f"{len(keyless)} rows without subject or session are left out (row "
-            f"{keyless[ROW][0]} is the first): fill them in",
-        )
-    return _Index(_digests(table), problems, notes=notes, warnings=warnings)
+        missing = tuple(keyless[ROW].to_list())
+    return _Index(_held(table), written, missing, notes=notes, warnings=warnings)
 
 
-def _digests(table: pl.DataFrame) -> dict[str, str]:
-    """SHA-256 of the rows of each subject, without their places."""
+def _held(table: pl.DataFrame) -> dict[str, _Held]:
+    """Digest the rows of each subject, without their places, and count them."""
     columns = [name for name in table.columns if name not in (ROW, SUBJECT)]
     found: dict[str, Any] = {}
     for subject, *values in table.select(SUBJECT, *columns).iter_rows():
         if subject not in found:
             found[subject] = hashlib.sha256(repr(columns).encode())
         found[subject].update(repr(values).encode())
-    return {subject: digest.hexdigest() for subject, digest in found.items()}
+    counts = dict(table.group_by(SUBJECT).len().iter_rows())
+    return {name: _Held(digest.hexdigest(), counts[name]) for name, digest in found.items()}

@@ -9,7 +9,7 @@ import polars as pl
 from glmhmm_core.tasks.task import Code
 
 #: What files write for a value that is not there.
-MISSING = ("", "na", "n/a", "nan", "null", "none")
+MISSING = ("", "na", "n/a", "nan", "null", "none", "<na>", "#n/a", "nat")
 
 
 class Converted(NamedTuple):
