@@ -58,7 +58,7 @@ def look_alike(ids: Sequence[str]) -> list[tuple[str, str]]:
     pairs = []
     for one in ids:
         bare = re.sub(_DECIMALS, "", one) if re.fullmatch(_WHOLE, one) else one
-        bare = re.sub(r"[\s_.-]+", "_", bare).strip("_").casefold()
+        bare = re.sub(r"[\s_.-]+", "_", bare).strip("_")
         bare = re.sub(r"(?<![0-9])0+(?=[0-9])", "", bare)
         if first.setdefault(bare, one) != one:
             pairs.append((first[bare], one))
