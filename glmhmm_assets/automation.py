@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from glmhmm_assets.defs.population import is_due
+from glmhmm_assets.defs.population import why_due
 from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags
 from glmhmm_assets.resources.session_files import scan_sessions
 from glmhmm_assets.study import Study, load_study
@@ -52,9 +52,12 @@ def build_session_sensor(
         current = load_study(study.file, study.home)
         keys = [key for asset in per_subject for key in asset.keys]
 
-        def select(subjects: int) -> list[dg.AssetKey]:
-            due = is_due(current, context.instance, subjects)
-            return [*(asset.key for asset in population), *keys] if due else keys
+        def select(subjects: Sequence[str]) -> tuple[list[dg.AssetKey], bool]:
+            due = why_due(current, context.instance, subjects)
+            if due is None:
+                return keys, False
+            context.log.info("the pooled fit is made anew, and all subjects from it: %s", due)
+            return [*(asset.key for asset in population), *keys], True
 
         return look(current, context.instance, context.cursor, context.log, time.time(), select)
 
@@ -105,7 +108,7 @@ def population_run(
 ) -> dg.RunRequest | dg.SkipReason:
     """Ask for a run over everyone if anything is new since the population was fitted."""
     known = known_subjects(record.study, record.instance)
-    due = is_due(record.study, record.instance, len(known))
+    due = why_due(record.study, record.instance, known)
     if due or record.has_news_for(population) or record.outdated(_found(record.study)):
         return _run(record, known)
     return dg.SkipReason("nothing is new since the population was fitted")

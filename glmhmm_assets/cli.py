@@ -96,22 +96,30 @@ def main() -> None:
 @click.option(
     "--subject", "-s", "subjects", multiple=True, help="Only this subject; may be given repeatedly."
 )
-def run(study: str, subjects: tuple[str, ...]) -> None:
+@click.option(
+    "--refit-pooled", is_flag=True, help="Make the pooled fit anew, from which all others start."
+)
+def run(study: str, subjects: tuple[str, ...], refit_pooled: bool) -> None:
     """Bring a study up to date: clean, fit, draw, log to MLflow.
 
     Does by hand what the pages do by themselves when files change. Only what is missing or out of
     date is fitted, so running it again costs little, and a run that was stopped goes on.
 
+    The pooled fit of all subjects, from which every subject's fit starts, is made anew when its
+    settings changed, its file is gone, or, in a run of all subjects, when more than a fifth of
+    them are not among those that it was made of, or the reverse.
+
     \b
     Examples:
       glmhmm run mice
       glmhmm run mice --subject sim_001 --subject sim_004
+      glmhmm run mice --refit-pooled
     """  # noqa: D301
     from glmhmm_assets.runner import run_study
     from glmhmm_assets.surroundings import check_jax
 
     check_jax()
-    outcome = run_study(_load(study), subjects, _console())
+    outcome = run_study(_load(study), subjects, _console(), refit_pooled=refit_pooled)
     _tell_outcome(study, outcome)
     sys.exit(FAILED if outcome.problems else _code(bool(outcome.fitted), bool(outcome.left_out)))
 

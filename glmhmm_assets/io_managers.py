@@ -15,11 +15,10 @@ from typing import Any
 import dagster as dg
 from upath import UPath
 
+from glmhmm_assets.stored import REASON, SUBJECT, read_arrays, read_stored, read_table
 from glmhmm_core.errors import InputError
 from glmhmm_core.trials.names import check_subject_name
 from glmhmm_core.whole_file import beside
-
-_SUBJECT, _REASON = "excluded_subject", "excluded_reason"
 
 
 def stem_of(partition: str) -> str:
@@ -65,16 +64,29 @@ class SubjectFiles(dg.UPathIOManager):
         """
         del context
         if isinstance(obj, KeepStored):
-            if path.exists():
+            if self._is_whole(Path(str(path))):
                 return
             obj = obj.otherwise
         with beside(Path(str(path)), unless_same=True) as place:
             self.write(obj, place)
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
-        """Read one file."""
-        del context
-        return self.read(Path(str(path)))
+        """Read one file; one that is missing or damaged leaves out its subject, with the reason."""
+        from glmhmm_core.fitting.result import Excluded
+
+        file = Path(str(path))
+        try:
+            return read_stored(file, self.read)
+        except InputError as error:
+            context.log.warning("%s", error)
+            return Excluded(file.stem, str(error))
+
+    def _is_whole(self, file: Path) -> bool:
+        try:
+            read_stored(file, self.read)
+        except InputError:
+            return False
+        return True
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Write the value of every subject, or the one value of an unpartitioned asset."""
@@ -122,17 +134,12 @@ class TableFiles(SubjectFiles):
         from glmhmm_core.fitting.result import Excluded
 
         if isinstance(value, Excluded):
-            value = pl.DataFrame({_SUBJECT: [value.subject], _REASON: [value.reason]})
+            value = pl.DataFrame({SUBJECT: [value.subject], REASON: [value.reason]})
         value.write_parquet(path)
 
     def read(self, path: Path) -> Any:
         """Read a table, or why there is none."""
-        import polars as pl
-
-        from glmhmm_core.fitting.result import Excluded
-
-        table = pl.read_parquet(path)
-        return Excluded(*table.row(0)) if table.columns == [_SUBJECT, _REASON] else table
+        return read_table(path)
 
 
 class ArrayFiles(SubjectFiles):
@@ -153,14 +160,7 @@ class ArrayFiles(SubjectFiles):
 
     def read(self, path: Path) -> Any:
         """Read the arrays, or why there are none."""
-        import numpy as np
-
-        from glmhmm_core.fitting.result import Excluded
-
-        with np.load(path, allow_pickle=False) as stored:
-            if _REASON in stored.files:
-                return Excluded(str(stored[_SUBJECT]), str(stored[_REASON]))
-        return self.read_value(path)
+        return read_arrays(path, self.read_value)
 
     @abstractmethod
     def write_value(self, value: Any, path: Path) -> None:

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from glmhmm_assets.definitions import build_defs
-from glmhmm_assets.defs.population import HIERARCHY, is_due
+from glmhmm_assets.defs.population import HIERARCHY, why_due
 from glmhmm_assets.defs.population import NAME as POPULATION
 from glmhmm_assets.following import follow
 from glmhmm_assets.interrupting import execute
@@ -47,7 +47,12 @@ _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
 def run_study(
-    study: Study, asked: Sequence[str], console: Console, *, promote: bool = False
+    study: Study,
+    asked: Sequence[str],
+    console: Console,
+    *,
+    promote: bool = False,
+    refit_pooled: bool = False,
 ) -> Outcome:
     """Bring a study's subjects up to date; only what is missing or changed is fitted.
 
@@ -61,6 +66,8 @@ def run_study(
         Where progress is told.
     promote
         Promote the fits of those asked for, which are held for review.
+    refit_pooled
+        Make the pooled fit anew, whether or not it is due.
 
     Raises
     ------
@@ -82,7 +89,11 @@ def run_study(
         _record_arrivals(study, instance, files)
         if promote:
             _check_held(study, subjects)
-        events = _materialize(study, instance, subjects, console, subjects if promote else ())
+        due = _why_pooled(study, instance, bool(asked), refit_pooled)
+        if due:
+            console.print(f"The pooled fit is made anew: {due}", markup=False)
+        promoted = subjects if promote else ()
+        events = _materialize(study, instance, subjects, console, promoted, pooled=bool(due))
     reasons: dict[str, str | None] = {} if asked else dict(refused_subjects(found))
     reasons |= dict.fromkeys(subjects, "its run failed before it was fitted")
     told = _told(study, "subject_fits", events)
@@ -95,6 +106,16 @@ def run_study(
         problems=tuple(_message(event) for event in events if event.is_step_failure),
         checks=listed_by_checks(events) | _unmatched(study, events),
     )
+
+
+def _why_pooled(study: Study, instance: dg.DagsterInstance, some: bool, asked: bool) -> str | None:
+    """Why the pooled fit is to be made in this run, None if it is not.
+
+    A run of some subjects does not ask who its members are: the others would not follow it.
+    """
+    if asked:
+        return "--refit-pooled asks for it"
+    return why_due(study, instance, () if some else known_subjects(study, instance))
 
 
 def _check_held(study: Study, subjects: Sequence[str]) -> None:
@@ -129,12 +150,13 @@ def _materialize(
     subjects: Sequence[str],
     console: Console,
     promote: Sequence[str],
+    pooled: bool,
 ) -> list[dg.DagsterEvent]:
     """Run the graph over stretches of neighboring partitions; give what happened.
 
     One run over everything between the first and the last would fit subjects that nobody asked
     for. The stretches share this process, so that nothing is compiled twice. The population's
-    fit is made if none is there that serves; it needs the designs of all stretches before.
+    fit, if it is to be made, needs the designs of all stretches before.
     """
     definitions = build_defs(study.home)
     job = definitions.resolve_implicit_global_asset_job_def()
@@ -146,7 +168,7 @@ def _materialize(
     stretches = _stretches(known, subjects)
     steps = [(stretch, list(partitioned)) for stretch in stretches]
     steps[-1][1].extend(cohort)  # the cohort's assets go over all subjects, once
-    if is_due(study, instance, len(known)):
+    if pooled:
         steps[0][1].extend(population)
         before = [key for key in partitioned if key.path[-1] in BEFORE_POPULATION]
         steps = [(stretch, before) for stretch in stretches[1:]] + steps

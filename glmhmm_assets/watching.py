@@ -125,14 +125,15 @@ def look(
     cursor: str | None,
     log: Any,
     now: float,
-    select: Callable[[int], list[dg.AssetKey]],
+    select: Callable[[Sequence[str]], tuple[list[dg.AssetKey], bool]],
 ) -> dg.SensorResult:
     """Look at a study's session files once: the body of its sensor.
 
     Changes that come while a run of the study is waiting or at work are left for a later tick,
     so that they go into one run together and no two runs write the same subject. A sensor
     without a memory waits for that end too, since only then it shows who is done. ``select`` says
-    for a number of subjects which assets a run is asked for.
+    for the subjects that there will be which assets a run is asked for, and whether of all of
+    them, since the pooled fit is made anew that they start from.
 
     Raises
     ------
@@ -172,7 +173,8 @@ def look(
         )
     order = [*known, *looked.new]
     asked = [files.subject for files in looked.refit]
-    log.info("fitting %s", ", ".join(asked))
+    selection, everyone = select(order)
+    log.info("fitting %s", "all subjects" if everyone else ", ".join(asked))
     return dg.SensorResult(
         cursor=after_cursor,
         asset_events=[*events, *(arrived(study, files) for files in looked.refit)],
@@ -182,8 +184,11 @@ def look(
         run_requests=[
             dg.RunRequest(
                 run_key=f"{study.name}-{after.born}-{after.requests}",
-                tags={**range_tags(order, asked), STUDY_TAG: study.name},
-                asset_selection=select(len(order)),
+                tags={
+                    **range_tags(order, order if everyone else asked),
+                    STUDY_TAG: study.name,
+                },
+                asset_selection=selection,
             )
         ],
     )

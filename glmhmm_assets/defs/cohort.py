@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from glmhmm_assets.defs.checks import shown_fit
+from glmhmm_assets.defs.population import matched_to
 from glmhmm_assets.defs.tables import naming_of
 from glmhmm_assets.per_subject import code_version, study_asset
 from glmhmm_assets.pictures import Gallery
@@ -61,7 +62,8 @@ def build_cohort(study: Study) -> list[dg.AssetsDefinition]:
 
         fitted, left_out = _sort(study, subject_fits)
         summary = cohort_summary(fitted, left_out, naming_of(study))
-        counts = {"subjects": len(fitted), "left_out": len(left_out)}
+        counts: dict[str, Any] = {"subjects": len(fitted), "left_out": len(left_out)}
+        counts |= {"matched_to": matched_to(study)}
         context.add_output_metadata(counts | {"dagster/row_count": summary.height})
         return summary
 
@@ -90,6 +92,7 @@ def build_cohort(study: Study) -> list[dg.AssetsDefinition]:
         for name, function, arguments in pictures:
             shown = gallery.draw(study.name, name, function, arguments)
             context.add_output_metadata({f"{name}_{what}": value for what, value in shown.items()})
+        context.add_output_metadata({"matched_to": matched_to(study)})
         for name in set(PICTURES) - {name for name, *_ in pictures}:
             gallery.remove(study.name, name)
 

@@ -256,7 +256,10 @@ def build_state_choice(study: Study) -> dg.AssetsDefinition:
         """
         from glmhmm_core.comparison.selection import choose_for_cohort
         from glmhmm_core.errors import InputError
+        from glmhmm_core.fitting.result import Excluded
 
+        if isinstance(cohort_summary, Excluded):
+            return no_cohort(context, cohort_summary.reason)
         try:
             chosen = choose_for_cohort(cohort_summary)
         except InputError as error:

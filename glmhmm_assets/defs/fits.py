@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -10,14 +11,16 @@ from pydantic import Field
 from glmhmm_assets.compilation_cache import use_compilation_cache
 from glmhmm_assets.defs.checks import check_fits, fit_check_specs, shown_fit
 from glmhmm_assets.defs.population import NAME as POPULATION
-from glmhmm_assets.defs.population import stored_population
-from glmhmm_assets.per_subject import exclude, show, study_asset, subject_asset
+from glmhmm_assets.defs.population import made_of, population_for, stored_population
+from glmhmm_assets.per_subject import attempt, exclude, show, study_asset, subject_asset
 from glmhmm_assets.progress import Progress
 from glmhmm_assets.standing import Standing, champion_of, fit_store, settle
 from glmhmm_assets.study import Study
+from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.result import Excluded
 
 if TYPE_CHECKING:
-    from glmhmm_core.fitting.result import Excluded, FitResult, SubjectFits
+    from glmhmm_core.fitting.result import FitResult, SubjectFits
 
 #: Rooms that make fits, and decide which of them stand.
 ROOMS = ("comparison", "engine", "fitting", "states", "tables")
@@ -61,17 +64,22 @@ def build_subject_fits(study: Study) -> dg.AssetsDefinition:
         """
         fits: dict[str, Any] = {}
         held: dict[str, str] = {}
+        population = stored_population(study, ())
+
+        def stand(subject: str, one: _Fitted) -> "SubjectFits":
+            by_hand = subject in config.promote
+            design = design_tensors[subject]
+            standing = settle(study, design, one.fits, one.inputs, by_hand=by_hand)
+            _tell(context, study, standing, one.inputs, population)
+            if standing.held:
+                held[subject] = standing.promotion
+            return standing.fits
+
         for subject, one in fit_batch(context, study, design_tensors).items():
+            value: Any = one
             if isinstance(one, _Fitted):
-                by_hand = subject in config.promote
-                design = design_tensors[subject]
-                standing = settle(study, design, one.fits, one.inputs, by_hand=by_hand)
-                _tell(context, study, standing, one.inputs)
-                if standing.held:
-                    held[subject] = standing.promotion
-                fits[subject] = standing.fits
-            else:
-                fits[subject] = exclude(context, one)
+                value = attempt(context, subject, partial(stand, one=one))
+            fits[subject] = exclude(context, value) if isinstance(value, Excluded) else value
         yield dg.Output(fits)
         yield from check_fits(study, fits, held)
 
@@ -94,13 +102,15 @@ def fit_batch(
     from glmhmm_core.comparison.succession import succeed
     from glmhmm_core.fitting.batch import fit_subjects
     from glmhmm_core.fitting.fingerprint import fingerprint
-    from glmhmm_core.fitting.result import Excluded
 
     num_states, settings = study.model.num_states, study.fit_settings()
     usable = [d for d in designs.values() if not isinstance(d, Excluded)]
-    population = stored_population(study, usable)
-    if population is None:
-        context.log.info("no fit of the population to start from: own restarts alone")
+    population = None
+    try:
+        population = population_for(study, usable)
+        context.log.info("starting from the pooled fit of %s", made_of(population))
+    except InputError as error:
+        context.log.info("own restarts alone: %s", error)
     store = fit_store(study)
     fits: dict[str, Any] = {s: d for s, d in designs.items() if isinstance(d, Excluded)}
     todo, inputs, earlier = {}, {}, {}
@@ -146,7 +156,13 @@ def fit_batch(
     return {subject: fits[subject] for subject in context.partition_keys}
 
 
-def _tell(context: dg.AssetExecutionContext, study: Study, standing: Standing, inputs: str) -> None:
+def _tell(
+    context: dg.AssetExecutionContext,
+    study: Study,
+    standing: Standing,
+    inputs: str,
+    population: "SubjectFits | None",
+) -> None:
     """Show the essentials of one subject's fits on its materialization."""
     from glmhmm_core.comparison.scores import bits_per_trial, heldout_bits_per_trial
 
@@ -159,6 +175,7 @@ def _tell(context: dg.AssetExecutionContext, study: Study, standing: Standing, i
         "promotion": _in_words(standing),
         "prospective_test": _prospective_test(shown_fit(study, standing.newest)),
         "population": one.population or "none",
+        "population_made_of": started_from(one, population),
         "trials": len(fit.y),
         "num_states_shown": fit.num_states,
         "log_likelihood": fit.raw_log_likelihood,
@@ -192,6 +209,15 @@ def _tell(context: dg.AssetExecutionContext, study: Study, standing: Standing, i
     if one.notes:
         facts["notes"] = "\n".join(one.notes)
     show(context, one.subject, facts)
+
+
+def started_from(fits: "SubjectFits", population: "SubjectFits | None") -> str:
+    """Say whom the pooled fit was made of that a subject's fits started from."""
+    if fits.population is None:
+        return "none"
+    if population is None or population.fingerprint != fits.population:
+        return "an earlier version than the one that is there"
+    return made_of(population)
 
 
 def _in_words(standing: Standing) -> str:

@@ -13,17 +13,20 @@ from glmhmm_assets.compilation_cache import use_compilation_cache
 from glmhmm_assets.defs.cohort import when_parents_change
 from glmhmm_assets.defs.population import HIERARCHY as NAME
 from glmhmm_assets.defs.population import NAME as POPULATION
-from glmhmm_assets.defs.population import stored_population
+from glmhmm_assets.defs.population import of_study, population_for
 from glmhmm_assets.defs.tables import naming_of
 from glmhmm_assets.per_subject import code_version, exclude, show, study_asset, subject_asset
 from glmhmm_assets.pictures import Gallery
 from glmhmm_assets.resources.fit_store import FitStore
+from glmhmm_assets.stored import read_arrays, read_stored
 from glmhmm_assets.study import Study
+from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.result import Excluded
 
 if TYPE_CHECKING:
     from glmhmm_core.design.design import Design
     from glmhmm_core.fitting.hierarchy import Hierarchy
-    from glmhmm_core.fitting.result import Excluded, SubjectFits
+    from glmhmm_core.fitting.result import SubjectFits
 
 ROOMS = ("engine", "fitting")
 #: The asset of its subjects' fits.
@@ -66,17 +69,15 @@ def _learn(
     context: dg.AssetExecutionContext, study: Study, designs: dict
 ) -> "Hierarchy | Excluded":
     use_compilation_cache(study)
-    from glmhmm_core.errors import InputError
     from glmhmm_core.fitting.hierarchy import fit_hierarchy, hierarchy_fingerprint
-    from glmhmm_core.fitting.result import Excluded
 
-    usable = {s: d for s, d in designs.items() if not isinstance(d, Excluded)}
-    pooled = stored_population(study, list(usable.values()))
+    usable = of_study(study, designs)
     asked = study.hierarchy_states, study.comparison.prospective_folds
-    if pooled is None:
-        reason = "There is no pooled fit to begin at; with one subject there never is."
-        context.add_output_metadata({"excluded": reason})
-        return Excluded(NAME, reason)
+    try:
+        pooled = population_for(study, list(usable.values()))
+    except InputError as error:
+        context.add_output_metadata({"excluded": str(error)})
+        return Excluded(NAME, str(error))
     found = stored_hierarchy(study)
     mark = hierarchy_fingerprint(usable, pooled, *asked)
     try:
@@ -97,6 +98,7 @@ def _learn(
         "fingerprint": found.fingerprint,
         "population": found.population,
         "subjects": len(found.subjects),
+        "learned_from": ", ".join(found.subjects),
     }
     for level in found.levels:
         k, rounds = level.num_states, level.log_marginal.tolist()
@@ -114,23 +116,36 @@ def _learn(
 
 def stored_hierarchy(study: Study, designs: "Sequence[Design]" = ()) -> "Hierarchy | None":
     """The version that is there, if these designs can be fitted under it as the study says."""
-    from glmhmm_core.errors import InputError
     from glmhmm_core.fitting.hierarchy_store import load_hierarchy
 
-    path = study.storage / f"{NAME}.npz"
-    if not path.exists():
-        return None
     try:
-        found = load_hierarchy(path)
+        found = read_stored(study.storage / f"{NAME}.npz", load_hierarchy)
     except InputError:  # it says why there is none, or it is damaged: the next version mends it
         return None
     settings, known = study.fit_settings(), found.levels[0].specification
-    same = (found.settings.cv_folds, found.settings.seed) == (settings.cv_folds, settings.seed)
+    theirs = found.settings.cv_folds
+    # One without folds, of too few sessions, serves all the same: no held-out score is under it.
+    same = not theirs or (theirs, found.settings.seed) == (settings.cv_folds, settings.seed)
     same &= tuple(level.num_states for level in found.levels) == study.hierarchy_states
     model = (known.emission_names, found.choice_names, found.baseline_class_idx)
     for design in designs:
         same &= model == (design.feature_names, design.choice_names, design.baseline_class_idx)
     return found if same else None
+
+
+def _why_none(study: Study) -> str:
+    """Say why no version serves: its own reason, or that its file or settings are others."""
+    from glmhmm_core.fitting.hierarchy_store import load_hierarchy
+
+    remedy = f"`glmhmm run {study.name} --refit-pooled` makes it now."
+    try:
+        path = study.storage / f"{NAME}.npz"
+        found = read_stored(path, lambda path: read_arrays(path, load_hierarchy))
+    except InputError as error:
+        return f"no {NAME}: {error.problem}. {remedy}"
+    if isinstance(found, Excluded):
+        return f"no {NAME}: {found.reason}"
+    return f"the {NAME} that is there is of other settings, regressors or folds. {remedy}"
 
 
 def build_shrunken_fits(study: Study) -> list[dg.AssetsDefinition]:
@@ -176,13 +191,12 @@ def _fit_batch(
 ) -> "dict[str, SubjectFits | Excluded]":
     """Fit what the store does not hold."""
     use_compilation_cache(study)
-    from glmhmm_core.fitting.result import Excluded
     from glmhmm_core.fitting.shrinkage import fit_shrunken, shrunken_fingerprint
 
     usable = {s: d for s, d in designs.items() if not isinstance(d, Excluded)}
     hierarchy = stored_hierarchy(study, list(usable.values()))
     if hierarchy is None:
-        reason = f"There is no {NAME} that serves; materialize it, or wait for its schedule."
+        reason = _why_none(study)
         return {
             s: d if isinstance(d, Excluded) else Excluded(s, reason) for s, d in designs.items()
         }
@@ -206,7 +220,6 @@ def _tell(
 ) -> None:
     """Show the essentials of one subject's shrunken fits on its materialization."""
     from glmhmm_core.comparison.scores import gain_over, heldout_bits_per_trial
-    from glmhmm_core.fitting.result import Excluded
 
     if isinstance(one, Excluded):
         exclude(context, one)
@@ -260,7 +273,6 @@ def _shrinkage(
     use_compilation_cache(study)
     import polars as pl
 
-    from glmhmm_core.fitting.result import Excluded
     from glmhmm_core.plots.hierarchy import population_weights
     from glmhmm_core.tables.cohort import members
     from glmhmm_core.tables.hierarchy import shrinkage_table

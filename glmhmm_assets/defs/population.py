@@ -1,10 +1,11 @@
 """The population's fit: all subjects as one, a version that every subject's fit starts from.
 
 New session files refit only their subjects, from the version that is there; another version is
-made by schedule, by hand, or because none fits the study as it stands.
+made by schedule, by hand, or because none fits the study as it stands: settings or files are
+others, or more than a fifth of the subjects (``OTHERS``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +16,23 @@ from glmhmm_assets.compilation_cache import use_compilation_cache
 from glmhmm_assets.per_subject import code_version, study_asset
 from glmhmm_assets.progress import Progress
 from glmhmm_assets.resources.fit_store import FitStore
+from glmhmm_assets.stored import read_arrays, read_stored
 from glmhmm_assets.study import Study
+from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.result import Excluded
 
 if TYPE_CHECKING:
     from glmhmm_core.design.design import Design
-    from glmhmm_core.fitting.result import Excluded, SubjectFits
+    from glmhmm_core.fitting.result import SubjectFits
 
 ROOMS = ("engine", "fitting")
 #: The asset, and what it is called among the fits.
 NAME = "population_fit"
 #: The hierarchical fit, which is made with every version.
 HIERARCHY = "hierarchical_fit"
+#: Share of the subjects that may not be among those of the version that is there, or of those
+#: that may not be subjects any more, before another is made.
+OTHERS = 1 / 5
 
 
 def build_population_fit(study: Study) -> dg.AssetsDefinition:
@@ -57,23 +64,135 @@ def build_population_fit(study: Study) -> dg.AssetsDefinition:
     return population_fit
 
 
-def is_due(study: Study, instance: dg.DagsterInstance, subjects: int) -> bool:
-    """Whether no version is there that fits the study's settings and number of subjects.
+def why_due(study: Study, instance: dg.DagsterInstance, subjects: Sequence[str]) -> str | None:
+    """Why another version is to be made now, or None if the one that is there serves.
 
-    One whose hierarchical fit was never made, since a run was killed before it, is none.
+    Asked of the files: one that is missing or damaged is made again. A version whose hierarchical
+    fit was never made, since a run was killed before it, is none.
+
+    Parameters
+    ----------
+    subjects
+        Everyone whom a run would fit: where others than the version's members are among them,
+        as :func:`others` says, the version is due. Of nobody, members are not asked for.
     """
     event, beside = (
         instance.get_latest_materialization_event(dg.AssetKey([study.name, name]))
         for name in (NAME, HIERARCHY)
     )
     if event is None or event.asset_materialization is None:
-        return True
-    if study.hierarchy.enabled and (beside is None or beside.timestamp < event.timestamp):
-        return True
+        return "there was none yet"
     told = event.asset_materialization.metadata
     if "settings" not in told or told["settings"].value != study.model_digest():
+        return "settings of the study changed"
+    try:
+        found = _read(study)
+        if study.hierarchy.enabled:
+            read_stored(study.storage / f"{HIERARCHY}.npz", _hierarchy)
+    except InputError as error:
+        return str(error)
+    if study.hierarchy.enabled and (beside is None or beside.timestamp < event.timestamp):
+        return "the hierarchical fit was not made with it"
+    today = [subject for subject in subjects if _may_be_member(study, subject)]
+    if isinstance(found, Excluded):
+        return "there was none, and now are two subjects or more" if len(today) > 1 else None
+    return others(members_of(found), today) if today else None
+
+
+def others(members: Sequence[str], today: Sequence[str]) -> str | None:
+    """Why a pooled fit of these members is not of these subjects; None if it is.
+
+    It is not when more than ``OTHERS`` of today's subjects are not among its members, or more
+    than that of its members are no subjects any more.
+    """
+    new, gone = sorted(set(today) - set(members)), sorted(set(members) - set(today))
+    for some, of, what in (
+        (new, today, "subjects are not among those it was made of"),
+        (gone, members, "that it was made of are not in the study any more"),
+    ):
+        if len(some) > OTHERS * len(of):
+            return f"{len(some)} of {len(of)} {what}: {_named(some)}"
+    return None
+
+
+def members_of(population: "SubjectFits") -> list[str]:
+    """Names of the subjects whose trials a pooled fit was made of."""
+    import numpy as np
+
+    return sorted({str(name).partition("/")[0] for name in np.unique(population.keys_session)})
+
+
+def made_of(population: "SubjectFits") -> str:
+    """Say in words whom a pooled fit was made of."""
+    members = members_of(population)
+    return f"{len(members)} subjects: {_named(members)}"
+
+
+def matched_to(study: Study) -> str:
+    """Say whom the pooled fit was made of that subjects' states are matched to, or why none is."""
+    try:
+        return f"the pooled fit of {made_of(population_for(study, ()))}"
+    except InputError as error:
+        return f"none: {error}"
+
+
+def _named(subjects: Sequence[str]) -> str:
+    """The first ten names, and how many more."""
+    more = f" and {len(subjects) - 10} more" if len(subjects) > 10 else ""
+    return ", ".join(subjects[:10]) + more
+
+
+def of_study(study: Study, designs: "Mapping[str, Design | Excluded]") -> "dict[str, Design]":
+    """Designs of the subjects that a pooled fit is made of: usable ones that the study includes."""
+    only = set(study.subjects.include)
+    return {
+        s: d for s, d in designs.items() if not isinstance(d, Excluded) and (not only or s in only)
+    }
+
+
+def _may_be_member(study: Study, subject: str) -> bool:
+    """Whether a subject would be pooled: the study includes it, and its design is not unusable.
+
+    One whose design is not made yet, or damaged, counts: it is made in the run that asks.
+    """
+    if study.subjects.include and subject not in study.subjects.include:
+        return False
+    path = study.storage / "design_tensors" / f"{subject}.npz"
+    try:
+        return not isinstance(read_stored(path, _excluded), Excluded)
+    except InputError:
         return True
-    return "excluded" in told and subjects > 1
+
+
+def _excluded(path: Path) -> Any:
+    return read_arrays(path, lambda _: None)
+
+
+def _hierarchy(path: Path) -> Any:
+    from glmhmm_core.fitting.hierarchy_store import load_hierarchy
+
+    return read_arrays(path, load_hierarchy)
+
+
+def _read(study: Study) -> "SubjectFits | Excluded":
+    """The version that is there, or why it could not be made.
+
+    Raises
+    ------
+    InputError
+        There is no whole file.
+    """
+    path = study.storage / f"{NAME}.npz"
+    return _loaded(path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: Path, _changed: int) -> "SubjectFits | Excluded":
+    """Read a version once: the names of states in every table and figure come from it."""
+    from glmhmm_core.fitting.store import load_fits
+
+    found: SubjectFits | Excluded = read_stored(path, lambda path: read_arrays(path, load_fits))
+    return found
 
 
 def stored_population(study: Study, designs: "Sequence[Design]") -> "SubjectFits | None":
@@ -81,42 +200,64 @@ def stored_population(study: Study, designs: "Sequence[Design]") -> "SubjectFits
 
     After an edit of the task or of the folds it cannot, until another version is made.
     """
-    from glmhmm_core.errors import InputError
-
-    path = study.storage / f"{NAME}.npz"
-    if not path.exists():
-        return None
     try:
-        population = _loaded(path, path.stat().st_mtime_ns)
-    except InputError:  # it says why there is none, or it is damaged: the next version mends it
+        return population_for(study, designs)
+    except InputError:
         return None
+
+
+def population_for(study: Study, designs: "Sequence[Design]") -> "SubjectFits":
+    """The version that is there, for fits of these designs to start from and be matched to.
+
+    Raises
+    ------
+    InputError
+        There is none, or it does not fit the study as it stands; the reason is the true one.
+    """
+
+    def refuse(problem: str) -> InputError:
+        remedy = f"`glmhmm run {study.name} --refit-pooled` makes it now."
+        return InputError(problem, where=f"pooled fit of {study.name}", remedy=remedy)
+
+    try:
+        population = _read(study)
+    except InputError as error:
+        raise refuse(error.problem) from error
+    if isinstance(population, Excluded):
+        raise refuse(f"it could not be made ({population.reason})")
     settings, fit = study.fit_settings(), population.fits[0]
-    same = (fit.settings.cv_folds, fit.settings.seed) == (settings.cv_folds, settings.seed)
+    theirs = fit.settings.cv_folds
+    # One without folds, of too few sessions, serves all the same: no fold starts from it.
+    if theirs and (theirs, fit.settings.seed) != (settings.cv_folds, settings.seed):
+        raise refuse(
+            f"it has {theirs} folds of seed {fit.settings.seed}, the study asks for "
+            f"{settings.cv_folds} of seed {settings.seed}"
+        )
     model = (fit.emission_names, population.choice_names, fit.baseline_class_idx)
     for design in designs:
-        same &= model == (design.feature_names, design.choice_names, design.baseline_class_idx)
-    return population if same else None
-
-
-@lru_cache(maxsize=1)
-def _loaded(path: Path, _changed: int) -> "SubjectFits":
-    """Read a version once: the names of states in every table and figure come from it."""
-    from glmhmm_core.fitting.store import load_fits
-
-    return load_fits(path)
+        if model != (design.feature_names, design.choice_names, design.baseline_class_idx):
+            raise refuse(
+                f"it is of the regressors {', '.join(fit.emission_names)} and the choices "
+                f"{', '.join(population.choice_names)}, {design.subject} has others"
+            )
+    return population
 
 
 def _fit(
     context: dg.AssetExecutionContext, study: Study, designs: dict
 ) -> "SubjectFits | Excluded":
     use_compilation_cache(study)
-    from glmhmm_core.errors import InputError
     from glmhmm_core.fitting.fingerprint import fingerprint
     from glmhmm_core.fitting.population import SUBJECT, fit_population, pooled_design
-    from glmhmm_core.fitting.result import Excluded
 
-    usable = {s: d for s, d in designs.items() if not isinstance(d, Excluded)}
-    facts: dict[str, Any] = {"settings": study.model_digest(), "subjects": len(usable)}
+    usable = of_study(study, designs)
+    facts: dict[str, Any] = {
+        "settings": study.model_digest(),
+        "subjects": len(usable),
+        "made_of": _named(sorted(usable)) or "nobody",
+        "made_anew": f"when more than {OTHERS:.0%} of the subjects are not among these, or the "
+        "reverse; every Sunday; by `glmhmm run STUDY --refit-pooled`",
+    }
     num_states, settings = study.model.num_states, study.fit_settings()
     store = FitStore(study.storage / NAME)
     try:
@@ -131,5 +272,7 @@ def _fit(
         return Excluded(SUBJECT, str(error))
     facts |= {"fingerprint": fits.fingerprint, "trials": len(fits.fits[0].y)}
     facts |= {f"log_likelihood_K{fit.num_states}": fit.raw_log_likelihood for fit in fits.fits}
+    if fits.notes:
+        facts["notes"] = "\n".join(fits.notes)
     context.add_output_metadata(facts)
     return fits

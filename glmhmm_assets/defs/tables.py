@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from glmhmm_assets.defs.population import NAME as POPULATION
-from glmhmm_assets.defs.population import stored_population
+from glmhmm_assets.defs.population import made_of, population_for, stored_population
 from glmhmm_assets.per_subject import for_each, show, study_asset, subject_asset
 from glmhmm_assets.study import Study
+from glmhmm_core.errors import InputError
+from glmhmm_core.fitting.result import Excluded
 
 if TYPE_CHECKING:
     import polars as pl
@@ -62,24 +64,23 @@ def build_tables(study: Study) -> list[dg.AssetsDefinition]:
         without ambiguity has the pooled state's name in all tables and figures; any other is
         "unmatched", with the reason here.
         """
-        from glmhmm_core.errors import InputError
         from glmhmm_core.tables.matches import match_table
 
         naming = naming_of(study)
+        try:
+            members = made_of(population_for(study, ()))
+        except InputError as error:
+            reason = str(error)
+            return for_each(context, subject_fits, lambda s: Excluded(s, reason))
 
         def table(subject: str) -> "pl.DataFrame":
-            if naming.population is None:
-                raise InputError(
-                    "there is no fit of the population",
-                    where="state matches",
-                    remedy=f"Materialize {POPULATION}; it takes two subjects.",
-                )
             matches = match_table(subject_fits[subject], naming)
             alone = matches.filter("state_ambiguous")
             show(
                 context,
                 subject,
                 {
+                    "matched_to": f"the pooled fit of {members}",
                     "states": matches.height,
                     "unmatched_states": alone.height,
                     "doubts": "\n".join(

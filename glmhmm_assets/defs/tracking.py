@@ -16,7 +16,9 @@ from glmhmm_assets.defs.driven import FIGURES as DRIVEN_FIGURES
 from glmhmm_assets.defs.driven import NAME as DRIVEN
 from glmhmm_assets.defs.driven import driven_input
 from glmhmm_assets.defs.findings import findings, tables_of
+from glmhmm_assets.defs.fits import started_from
 from glmhmm_assets.defs.hierarchy import SHRUNKEN, shrunken_input
+from glmhmm_assets.defs.population import stored_population
 from glmhmm_assets.defs.session_kinds import NAME as SESSION_KINDS
 from glmhmm_assets.defs.session_kinds import TABLE as SESSION_FIGURE
 from glmhmm_assets.defs.session_kinds import session_input
@@ -136,7 +138,9 @@ def _models(
     from glmhmm_core.comparison.scores import model_name
 
     shown = shown_fit(study, fits)
-    status = status_of(study, fits) if asset == "subject_fits" else None
+    ordinary = asset == "subject_fits"
+    status = status_of(study, fits) if ordinary else None
+    pooled = started_from(fits, stored_population(study, ())) if ordinary else ""
     return [
         logged_fit(
             fits,
@@ -145,10 +149,11 @@ def _models(
                 tables,
                 (model_name(fit), fit.num_states),
                 _figures(study, fits.subject, pictures, fit is shown),
-                fit is shown and asset == "subject_fits",
+                fit is shown and ordinary,
             ),
             asset,
             status,
+            pooled,
         )
         for fit in fits.fits
     ]
@@ -248,6 +253,8 @@ def build_cohort_tracking(study: Study) -> dg.AssetsDefinition:
             models: list[LoggedModel] = []
             if isinstance(state_choice, Excluded):
                 context.add_output_metadata({"excluded": state_choice.reason})
+            elif isinstance(cohort_summary, Excluded):
+                context.add_output_metadata({"excluded": cohort_summary.reason})
             else:
                 rule = SelectionRule()
                 models.append(logged_choice(state_choice, cohort_summary, rule, figures))

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from glmhmm_assets.stored import read_stored
+from glmhmm_core.errors import InputError
+
 #: Fits kept of each subject, the latest used; older ones are in MLflow.
 KEPT = 5
 
@@ -39,9 +42,9 @@ class FitStore:
         if not path.exists():
             return None
         try:
-            fits = self._function("load")(path)
-        except Exception as error:  # whatever is wrong with the file, fitting again mends it
-            _log.warning("%s cannot be read (%s); its subject is fitted again", path, error)
+            fits = read_stored(path, self._function("load"))
+        except InputError as error:
+            _log.warning("%s; its subject is fitted again", error)
             return None
         path.touch()  # used just now
         return fits

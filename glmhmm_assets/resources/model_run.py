@@ -29,6 +29,7 @@ def logged_fit(
     findings: Findings,
     asset: str = "subject_fits",
     status: Mapping[str, str] | None = None,
+    pooled: str = "",
 ) -> LoggedModel:
     """One of a subject's models, for its run.
 
@@ -42,6 +43,8 @@ def logged_fit(
         Asset of the graph that made it.
     status
         What became of it: whether it is the subject's champion, and why it is or is not.
+    pooled
+        Whom the pooled fit was made of that it started from.
     """
     from glmhmm_core.comparison.scores import model_name
     from glmhmm_core.fitting.store import save_fits
@@ -58,6 +61,7 @@ def logged_fit(
         tags={
             "data_hash": data_hash(fit),
             "population_fingerprint": fits.population or "none",
+            **({"pooled_fit_of": pooled} if pooled else {}),
             "earlier_fingerprint": fits.earlier or "none",
             "remarks": str(len(fit.remarks)),
         },

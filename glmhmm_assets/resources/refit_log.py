@@ -3,14 +3,19 @@
 It is also what knows which fits stand: the last that were promoted.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glmhmm_assets.stored import read_stored, read_table
+from glmhmm_core.errors import InputError
 from glmhmm_core.whole_file import beside
 
 if TYPE_CHECKING:
     import polars as pl
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -20,13 +25,23 @@ class RefitLog:
     folder: Path
 
     def read(self, subject: str) -> "pl.DataFrame":
-        """Give a subject's rows, the oldest first."""
+        """Give a subject's rows, the oldest first.
+
+        A file that is damaged is put aside under another name, and the history begins anew.
+        """
         import polars as pl
 
         from glmhmm_core.tables.refits import REFIT_SCHEMA
 
         path = self._path(subject)
-        return pl.read_parquet(path) if path.exists() else pl.DataFrame(schema=REFIT_SCHEMA)
+        if path.exists():
+            try:
+                return read_stored(path, _rows)
+            except InputError as error:
+                aside = path.with_suffix(".damaged")
+                path.replace(aside)
+                _log.warning("%s; it is now %s, and a new history begins", error, aside)
+        return pl.DataFrame(schema=REFIT_SCHEMA)
 
     def add(self, rows: "pl.DataFrame") -> None:
         """Add the rows of one refit, unless the newest are of it and say the same.
@@ -66,3 +81,15 @@ class RefitLog:
 
     def _path(self, subject: str) -> Path:
         return self.folder / f"{subject}.parquet"
+
+
+def _rows(path: Path) -> "pl.DataFrame":
+    """Rows of a whole file of a history; an error if it is something else."""
+    import polars as pl
+
+    from glmhmm_core.tables.refits import REFIT_SCHEMA
+
+    table = read_table(path)
+    if not isinstance(table, pl.DataFrame) or table.schema != pl.Schema(REFIT_SCHEMA):
+        raise ValueError("it is no history of refits")
+    return table

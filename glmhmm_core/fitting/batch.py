@@ -50,11 +50,11 @@ def fit_subjects(
         How to fit. A subject with fewer sessions than folds is fitted without folds, and a
         number of states that its choices cannot bear is left out; its notes say so.
     population
-        Fits of all subjects' trials as one (:func:`fit_population`), with the same folds. Every
-        model is started from them too, each fold from the fit without the same sessions, and
-        that optimum is the subject's unless its own predicts better (``own_optimum``). Or, by
-        subject, fits of its own to start from in the same way: with transition regressors, those
-        with a constant chain.
+        Fits of all subjects' trials as one (:func:`fit_population`), with the same folds or
+        none. Every model is started from them too, each fold from the fit without the same
+        sessions if there is one, and that optimum is the subject's unless its own predicts
+        better (``own_optimum``). Or, by subject, fits of its own to start from in the same way:
+        with transition regressors, those with a constant chain.
     earlier
         Subject -> its earlier fits, of the same regressors and choices, to start from too. A
         fold starts from an earlier fold that saw none of its held-out sessions, if there is one.
@@ -104,7 +104,8 @@ def _check_population(population: SubjectFits, settings: FitSettings) -> None:
     """Refuse a population with other folds: a subject's held-out sessions would be in its fit."""
     for fit in population.fits:
         theirs = (fit.settings.cv_folds, fit.settings.seed)
-        if settings.cv_folds and theirs != (settings.cv_folds, settings.seed):
+        # One without folds serves the fit to all sessions; no fold starts from it.
+        if settings.cv_folds and theirs[0] and theirs != (settings.cv_folds, settings.seed):
             raise InputError(
                 f"it has {theirs[0]} folds of seed {theirs[1]}, the subjects {settings.cv_folds} "
                 f"of seed {settings.seed}",

@@ -241,7 +241,8 @@ def jobs_of(
         if fold is None:
             return fit.fitted_params
         # The fold of the same number, unless sessions that went or came in dealt folds anew.
-        theirs = Start(fit.fitted_params, (fit.cv_metrics[fold], *fit.cv_metrics))
+        same_number = fit.cv_metrics[fold : fold + 1]
+        theirs = Start(fit.fitted_params, (*same_number, *fit.cv_metrics))
         # Sessions of a pooled fit have their subject's name before theirs, those of its own not.
         held_out = names[dealt == fold].tolist()
         return theirs.without({*held_out, *(f"{subject}/{name}" for name in held_out)})

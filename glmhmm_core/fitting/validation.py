@@ -210,16 +210,23 @@ def check_warm_start(
 
 
 def check_folds(num_folds: int, problem: Problem, where: str) -> None:
-    """Refuse more folds than sessions with a choice.
+    """Refuse more folds than sessions with a choice, or one that would hold out all of them.
 
     Raises
     ------
     InputError
     """
-    sessions = len(np.unique(problem.session_index[problem.mask]))
-    if num_folds > sessions:
+    there = np.unique(problem.session_index[problem.mask])
+    remedy = "Ask for fewer folds, or 0 for none."
+    if num_folds > len(there):
         raise InputError(
-            f"{num_folds} folds for {sessions} sessions with a choice",
+            f"{num_folds} folds for {len(there)} sessions with a choice", where=where, remedy=remedy
+        )
+    groups = problem.session_groups
+    if num_folds and groups and len({groups[s] for s in there}) == len(there):
+        raise InputError(
+            f"each of the {len(there)} subjects has one session: the fold that holds these out "
+            "leaves nothing to train on",
             where=where,
-            remedy="Ask for fewer folds, or 0 for none.",
+            remedy=remedy,
         )

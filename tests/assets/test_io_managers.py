@@ -123,9 +123,11 @@ def test_an_unpartitioned_reader_gets_those_that_are_there(tmp_path):
     assert seen["order"] == ["b"]
 
 
-def test_a_missing_file_is_an_error_unless_the_reader_allows_it(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        run(tmp_path, {"b": table()}, subjects=["b"], downstream=[reader({})])
+def test_a_missing_file_leaves_out_its_subject_unless_the_reader_allows_it(tmp_path):
+    seen: dict = {}
+    run(tmp_path, {"b": table()}, subjects=["b"], downstream=[reader(seen)])
+    assert "a.parquet: a stored file is missing" in seen["a"].reason
+    assert_frame_equal(seen["b"], table())
 
 
 def test_an_unpartitioned_value_goes_through_as_it_is(tmp_path):

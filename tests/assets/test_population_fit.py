@@ -8,11 +8,16 @@ import pytest
 from glmhmm_assets.defs.population import (
     HIERARCHY,
     NAME,
+    _may_be_member,
     build_population_fit,
-    is_due,
+    members_of,
+    others,
+    population_for,
     stored_population,
+    why_due,
 )
 from glmhmm_assets.io_managers import build_io_managers
+from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.result import Excluded
 
 FEATURES = ("cleaned_sessions", "cleaning_report", "design_tensors")
@@ -76,13 +81,24 @@ def test_subjects_start_from_the_version_that_is_there(home):
 
 @pytest.mark.slow
 def test_a_version_is_due_when_none_serves(home):
-    assert is_due(home.study, home.instance, 2)
+    home.edit("[figures]", "[hierarchy]\nenabled = false\n[figures]")
+    assert why_due(home.study, home.instance, ["a", "b"]) == "there was none yet"
     make_population(home)
-    assert is_due(home.study, home.instance, 3)  # killed before the hierarchical fit was made
-    report(home, HIERARCHY)
-    assert not is_due(home.study, home.instance, 3)
+    assert why_due(home.study, home.instance, ["a", "b"]) is None
+    home.edit("enabled = false", "enabled = true")
+    report(home, NAME, settings=home.study.model_digest())
+    # Killed before the hierarchical fit was made.
+    assert "hierarchical_fit.npz: a stored file is missing" in why_due(
+        home.study, home.instance, ["a", "b"]
+    )
+    home.edit("enabled = true", "enabled = false")
+    report(home, NAME, settings=home.study.model_digest())
+    why = why_due(home.study, home.instance, ["a", "b", "c"])
+    assert why == "1 of 3 subjects are not among those it was made of: c"
+    assert why_due(home.study, home.instance, ()) is None
+    assert members_of(stored_population(home.study, ())) == ["a", "b"]
     home.edit("n_restarts = 2", "n_restarts = 3")
-    assert is_due(home.study, home.instance, 2)
+    assert why_due(home.study, home.instance, ["a", "b"]) == "settings of the study changed"
     assert stored_population(home.study, ()) is not None  # still a start as good as any
     design = home.stored("design_tensors", "a")
     assert stored_population(home.study, [design]) is not None
@@ -94,18 +110,22 @@ def test_a_version_is_due_when_none_serves(home):
 
 def test_one_subject_has_no_population_until_a_second_comes(make_home):
     home = make_home(a=0)
+    home.edit("[figures]", "[hierarchy]\nenabled = false\n[figures]")
     home.add("a")
     home.run(assets=FEATURES)
     make_population(home)
-    report(home, HIERARCHY)
     manager = build_io_managers(home.folder)["fits"]
     assert isinstance(manager.read(home.folder / "storage/tiny/population_fit.npz"), Excluded)
     assert stored_population(home.study, ()) is None
-    assert not is_due(home.study, home.instance, 1)
-    assert is_due(home.study, home.instance, 2)
+    with pytest.raises(
+        InputError, match=r"it could not be made \(population fit: a population of 1"
+    ):
+        population_for(home.study, ())
+    assert why_due(home.study, home.instance, ["a"]) is None
+    assert "two subjects or more" in why_due(home.study, home.instance, ["a", "b"])
 
 
-def test_the_sensor_asks_for_a_version_only_when_one_is_due(make_home):
+def test_the_sensor_asks_for_a_version_only_when_one_is_due(make_home, monkeypatch):
     home = make_home(a=0, b=1)
     sensor = next(s for s in home.definitions().sensors if s.name == "tiny_session_files")
 
@@ -115,8 +135,43 @@ def test_the_sensor_asks_for_a_version_only_when_one_is_due(make_home):
         return {key.path[-1] for key in request.asset_selection}
 
     assert {NAME, "subject_fits"} <= asked_for()
-    report(home, NAME, settings=home.study.model_digest())
-    assert {NAME, HIERARCHY} <= asked_for()
-    report(home, HIERARCHY)
+    monkeypatch.setattr("glmhmm_assets.automation.why_due", lambda *_: None)
     assert not {NAME, HIERARCHY} & asked_for()
     assert "subject_fits" in asked_for()
+
+
+@pytest.mark.parametrize(
+    ("members", "today", "why"),
+    [
+        ("ab", "abcde", "3 of 5 subjects are not among those it was made of: c, d, e"),
+        ("abcd", "abcde", None),  # a fifth is not more than a fifth
+        ("abc", "abcd", "1 of 4 subjects are not among those it was made of: d"),
+        ("abcde", "abcd", None),
+        ("abcd", "abc", "1 of 4 that it was made of are not in the study any more: d"),
+        ("abcd", "dcba", None),
+    ],
+)
+def test_a_version_is_due_when_more_than_a_fifth_of_its_members_are_others(members, today, why):
+    assert others(list(members), list(today)) == why
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", None], ids=["empty", "garbage", "missing"])
+def test_a_version_whose_file_is_not_whole_is_due(make_home, damage):
+    home = make_home(a=0, b=1)
+    home.edit("[figures]", "[hierarchy]\nenabled = false\n[figures]")
+    report(home, NAME, settings=home.study.model_digest())
+    file = home.folder / "storage" / "tiny" / f"{NAME}.npz"
+    file.parent.mkdir(parents=True)
+    if damage is not None:
+        file.write_bytes(damage)
+    assert f"{NAME}.npz: a stored file is" in why_due(home.study, home.instance, ["a", "b"])
+
+
+def test_a_subject_that_cannot_be_used_makes_no_version_due_again_and_again(make_home):
+    home = make_home(a=0, b=1)
+    (home.sessions / "b.csv").write_text("subject,session,stimulus,choice,feedback\n")
+    home.add("a", "b")
+    home.run(assets=FEATURES)
+    assert not _may_be_member(home.study, "b")
+    assert _may_be_member(home.study, "a")
+    assert _may_be_member(home.study, "new")

@@ -106,12 +106,12 @@ def test_a_night_goes_over_everyone_when_the_files_cannot_be_read(tiny):
 
 
 def test_the_population_is_not_fitted_again_to_what_it_was_fitted_to(tiny, monkeypatch):
-    monkeypatch.setattr("glmhmm_assets.automation.is_due", lambda *_: False)
+    monkeypatch.setattr("glmhmm_assets.automation.why_due", lambda *_: None)
     assert isinstance(tiny.sunday(), dg.SkipReason)
 
 
 def test_the_population_is_fitted_again_when_files_arrived_since(tiny, monkeypatch):
-    monkeypatch.setattr("glmhmm_assets.automation.is_due", lambda *_: False)
+    monkeypatch.setattr("glmhmm_assets.automation.why_due", lambda *_: None)
     tiny.home.write("a", seed=9)
     files = scan_sessions(tiny.home.study).subjects["a"]
     tiny.home.instance.report_runless_asset_event(arrived(tiny.home.study, files))
