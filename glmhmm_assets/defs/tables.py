@@ -62,7 +62,7 @@ def build_tables(study: Study) -> list[dg.AssetsDefinition]:
 
         By what its weights do, where it is visited and how long it lasts. A state that is matched
         without ambiguity has the pooled state's name in all tables and figures; any other is
-        "unmatched", with the reason here.
+        named by itself, with "(own)" behind, and the reason is here.
         """
         from glmhmm_core.tables.matches import match_table
 

@@ -9,8 +9,8 @@
    ``STANDS_OUT`` more; and the state does not contradict the name. It contradicts "biased left"
    and "engaged left" if it prefers another choice, and "engaged" if its slope is less than half of
    the largest of the subject's.
-3. A state that takes no name is "unmatched <n>": of this subject alone. It is never pooled, and
-   its color is a gray.
+3. A state that takes no name is named by the subject's own weights, with "(own)" behind: "engaged
+   (own)" is of this subject alone. It is never pooled, and its color is a gray.
 4. A state that is the pooled fit's "engaged" or "disengaged", and prefers a choice clearly itself,
    is "engaged, biased <choice>"; it is pooled as "engaged".
 5. Where no pooled fit has as many states, or it is of another design, a subject's states are named
@@ -40,8 +40,8 @@ DIFFERENT = 0.2
 #: Cost by which a pair must beat all other pairs of either state, where the whole assignment is not
 #: beyond doubt.
 STANDS_OUT = 0.1
-#: Name of a state of one subject alone, before its number.
-UNMATCHED = "unmatched"
+#: Behind the name of a state that is of one subject alone.
+OWN = " (own)"
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,11 @@ class Naming:
             C names of the classes, along the stimulus axis.
         """
         match, reference = self.match(fit), self.reference(fit.num_states)
+        own = order_and_label(fit, choice_names, self.roles)
         if match is None or reference is None:
-            return order_and_label(fit, choice_names, self.roles)
+            return own
         doubts = self.doubts(fit, match, reference, choice_names)
-        return _inherited(reference, match, doubts, traits_of(fit, self.roles), choice_names)
+        return _inherited(own, reference, match, doubts, traits_of(fit, self.roles), choice_names)
 
     def reference(self, num_states: int) -> StateLabels | None:
         """Names of the pooled fit's states; None if it has no such model."""
@@ -134,6 +135,7 @@ def _contradiction(
 
 
 def _inherited(
+    own: StateLabels,
     reference: StateLabels,
     match: StateMatch,
     doubts: list[str | None],
@@ -148,10 +150,10 @@ def _inherited(
     alone = [int(k) for k in flat if k not in taken]
     place |= dict(zip(alone, free, strict=True))
     grays = dict(zip(alone, alone_colors(len(alone)), strict=True))
-    labels = {k: f"{UNMATCHED} {number}" for number, k in enumerate(alone, start=1)}
+    labels = {k: own.labels[k] + OWN for k in alone}
     for k, j in taken.items():
-        own = choice_names[traits.preferred[k]]
-        bias = f", biased {own}" if reference.plain[j] and traits.biased[k] else ""
+        side = choice_names[traits.preferred[k]]
+        bias = f", biased {side}" if reference.plain[j] and traits.biased[k] else ""
         labels[k] = f"{reference.labels[j]}{bias}"
     states = range(len(doubts))
     return StateLabels(
@@ -162,7 +164,7 @@ def _inherited(
         engaged=tuple(k in taken and reference.engaged[taken[k]] for k in states),
         plain=tuple(k in taken and reference.plain[taken[k]] for k in states),
         side=tuple(reference.side[taken[k]] if k in taken else None for k in states),
-        reason=" ".join(f"{labels[k].capitalize()} {doubts[k]}." for k in alone),
+        reason=" ".join(f"{labels[k][:1].upper()}{labels[k][1:]} {doubts[k]}." for k in alone),
     )
 
 

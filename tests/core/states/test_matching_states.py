@@ -173,7 +173,7 @@ def test_fits_of_the_engine_are_matched(fitted):
 
 
 def test_designs_that_differ_are_refused():
-    with pytest.raises(InputError, match="transition_names"):
+    with pytest.raises(InputError, match="num_classes"):
         match_states(driven(), two())
 
 

@@ -43,10 +43,10 @@ def test_weak_states_keep_the_names_of_the_pooled_fit():
 def test_one_state_unlike_the_pooled_fits_costs_the_others_no_name():
     odd = with_weights((2, 0, -3.0), (2, 1, 0.3), (2, 2, 2.5))
     labels = names_of(odd)
-    assert labels.labels == ("engaged", "biased left", "unmatched 1")
+    assert labels.labels == ("engaged", "biased left", "disengaged (own)")
     assert labels.shared == ("engaged", "biased left", None)
     assert labels.ranks == (0, 1, 2)
-    assert "Unmatched 1" in labels.reason
+    assert "Disengaged (own)" in labels.reason
     assert "'biased right'" in labels.reason
     plain = names_of(IBL)
     assert labels.colors[:2] == plain.colors[:2]

@@ -55,14 +55,14 @@ def test_only_the_states_in_question_are_doubtful_themselves():
     assert table["ambiguous"].all()  # of the whole match
     assert table["state_ambiguous"].to_list() == [False, False, True]
     assert table["state_reason"].is_null().to_list() == [True, True, False]
-    assert table["state_label"].to_list() == ["engaged", "biased left", "unmatched 1"]
+    assert table["state_label"].to_list() == ["engaged", "biased left", "disengaged (own)"]
     assert table["reference_label"][2] == "biased right"
     assert table["margin"].to_list() == match.margins.tolist()
 
 
 def test_every_table_has_the_same_names():
     cleaned = CLEANED.with_columns(subject=pl.lit("odd"))
-    names = ["engaged", "biased left", "unmatched 1"]
+    names = ["engaged", "biased left", "disengaged (own)"]
     shared = ["engaged", "biased left", None]
     tables = {
         "weights": weight_table(ODD, NAMING),
@@ -87,14 +87,14 @@ def test_a_state_of_this_subject_alone_is_told_in_tables_and_summary():
     for table in (weight_table, state_table):
         assert table(FINE, NAMING).equals(table(FINE))
         reason = table(ODD, NAMING).filter(num_states=3)["label_reason"]
-        assert reason.str.starts_with("Unmatched 1 ").all()
+        assert reason.str.starts_with("Disengaged (own) ").all()
         assert table(ODD, NAMING).filter(num_states=1)["label_reason"].is_null().all()
     summary = cohort_summary([FINE, ODD], (), NAMING).filter(num_states=3)
     assert dict(summary.select("subject", "labels_ambiguous").rows()) == {
         "fine": False,
         "odd": True,
     }
-    assert "occupancy_unmatched_1" not in summary.columns
+    assert "occupancy_disengaged_(own)" not in summary.columns
     odd = summary.filter(subject="odd").row(0, named=True)
     assert odd["occupancy_biased_right"] is None
     assert odd["occupancy_engaged"] == ODD[3].smoothed_state_probs.mean(0)[0]
