@@ -292,16 +292,15 @@ def _alone(study: Study, instance: dg.DagsterInstance) -> Iterator[None]:
     has to be marked failed, or they would wait for ever.
     """
     clear(study.home, instance)
-    lock = FileLock(by_hand_lock(study.home, study.name))
     try:
-        lock.acquire(timeout=0)
+        held = FileLock(by_hand_lock(study.home, study.name)).acquire(timeout=0)
     except Timeout:
         raise InputError(
             "it is being run by hand already",
             where=f"study {study.name!r}",
             remedy="Wait for that run, or end it.",
         ) from None
-    with lock:
+    with held:
         ours = dg.RunsFilter(tags={STUDY_TAG: study.name}, statuses=_AT_WORK)
         for run in instance.get_runs(ours):
             if _is_gone(instance, run):

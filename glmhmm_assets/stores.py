@@ -192,16 +192,15 @@ def make_databases(base: Path, files: Sequence[Path], make: Callable[[Path], obj
 @contextlib.contextmanager
 def _alone(base: Path) -> Iterator[None]:
     """Let one process make the databases of a folder, and others wait for it."""
-    lock = FileLock(base / ".databases.lock")
     try:
-        lock.acquire(timeout=MAKING_SECONDS)
+        held = FileLock(base / ".databases.lock").acquire(timeout=MAKING_SECONDS)
     except Timeout:
         raise InputError(
             f"another process has been making the databases for {MAKING_SECONDS} s",
             where=str(base),
             remedy="End it, and start again.",
         ) from None
-    with lock:
+    with held:
         yield
 
 

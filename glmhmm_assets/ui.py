@@ -78,16 +78,15 @@ def serve(home: Path, dagster_port: int | None, mlflow_port: int | None, console
     """
     home = prepare_home(home)
     tracker = MlflowTracker()
-    lock = FileLock(home / "ui.lock")
     try:
-        lock.acquire(timeout=0)
+        held = FileLock(home / "ui.lock").acquire(timeout=0)
     except Timeout:
         raise InputError(
             "its pages are open already",
             where=str(home),
             remedy="Use those, or end the `glmhmm ui` that runs elsewhere.",
         ) from None
-    with lock:
+    with held:
         with dagster_instance(home) as instance:
             clear(home, instance)
         dagster_port = _port(dagster_port, DAGSTER_PORT, "--dagster-port", console)

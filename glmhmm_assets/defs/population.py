@@ -93,7 +93,8 @@ def why_due(study: Study, instance: dg.DagsterInstance, subjects: Sequence[str])
         return str(error)
     if study.hierarchy.enabled and (beside is None or beside.timestamp < event.timestamp):
         return "the hierarchical fit was not made with it"
-    today = [subject for subject in subjects if _may_be_member(study, subject)]
+    counted = study.who_counts(subjects)
+    today = [s for s in subjects if s in counted and _may_be_member(study, s)]
     if isinstance(found, Excluded):
         return "there was none, and now are two subjects or more" if len(today) > 1 else None
     return others(members_of(found), today) if today else None
@@ -144,19 +145,15 @@ def _named(subjects: Sequence[str]) -> str:
 
 def of_study(study: Study, designs: "Mapping[str, Design | Excluded]") -> "dict[str, Design]":
     """Designs of the subjects that a pooled fit is made of: usable ones that the study includes."""
-    only = set(study.subjects.include)
-    return {
-        s: d for s, d in designs.items() if not isinstance(d, Excluded) and (not only or s in only)
-    }
+    counted = study.who_counts(designs)
+    return {s: d for s, d in designs.items() if not isinstance(d, Excluded) and s in counted}
 
 
 def _may_be_member(study: Study, subject: str) -> bool:
-    """Whether a subject would be pooled: the study includes it, and its design is not unusable.
+    """True unless the subject's stored design is known to be unusable.
 
     One whose design is not made yet, or damaged, counts: it is made in the run that asks.
     """
-    if study.subjects.include and subject not in study.subjects.include:
-        return False
     path = study.storage / "design_tensors" / f"{subject}.npz"
     try:
         return not isinstance(read_stored(path, _excluded), Excluded)

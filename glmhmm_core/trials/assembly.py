@@ -134,9 +134,9 @@ def _put_together(parts: Sequence[RawSession]) -> RawSession:
 
 
 def _place_in_order(raw: RawSession, made: Canonical) -> tuple[object, ...]:
-    """Sort key of a session: its date, its number, its id, as far as it has them."""
+    """Sort key of a session: its date, its number, its id; one without a date or number is last."""
     known = [made.trials[name][0] for name in ORDER_SCHEMA if name in made.trials.columns]
-    return (*(value for value in known if value is not None), natural_key(raw.session))
+    return (*((value is None, value) for value in known), natural_key(raw.session))
 
 
 def _first_out_of_order(

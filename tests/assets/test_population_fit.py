@@ -11,6 +11,7 @@ from glmhmm_assets.defs.population import (
     _may_be_member,
     build_population_fit,
     members_of,
+    of_study,
     others,
     population_for,
     stored_population,
@@ -175,3 +176,9 @@ def test_a_subject_that_cannot_be_used_makes_no_version_due_again_and_again(make
     assert not _may_be_member(home.study, "b")
     assert _may_be_member(home.study, "a")
     assert _may_be_member(home.study, "new")
+
+
+def test_subjects_are_pooled_that_the_study_includes_however_their_ids_are_written(make_home):
+    home = make_home(a=0)
+    home.edit("[figures]", '[subjects]\ninclude = ["907.0", "m2"]\n[figures]')
+    assert list(of_study(home.study, dict.fromkeys(["907", "m1", "m2"]))) == ["907", "m2"]

@@ -398,3 +398,12 @@ def test_a_collection_below_alf_is_read_if_it_is_the_only_one(three_sessions):
     assert_frame_equal(trials, before.filter(pl.col("session") != SECOND))
     row = only_row(report, rule="several_collections", session=SECOND)
     assert "alf/task_00 and lab/Subjects/mouse/2019-07-02/001/alf/task_01" in row["reason"]
+
+
+def test_sessions_without_a_date_of_their_own_come_behind_those_with_one(three_sessions):
+    file = three_sessions / "own.toml"
+    file.write_text('extends = "ibl_2afc"\n[columns]\ndate = "day"\nsession_order = "nth"')
+    write_npy(second(three_sessions), {"day": np.full(30, "2024-05-06")})
+    write_npy(alf_folder(three_sessions, "mouse", THIRD), {"nth": np.full(30, 1.0)})
+    trials, _ = read_subject(three_sessions, "alf", load_task(file), "mouse")
+    assert trials["session"].unique(maintain_order=True).to_list() == [SECOND, THIRD, FIRST]
