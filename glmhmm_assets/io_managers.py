@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 from upath import UPath
 
-from glmhmm_assets.stored import REASON, SUBJECT, read_arrays, read_stored, read_table
+from glmhmm_assets.stored import REASON, SUBJECT, NotWhole, read_arrays, read_stored, read_table
 from glmhmm_core.errors import InputError
 from glmhmm_core.trials.names import check_subject_name
 from glmhmm_core.whole_file import beside
@@ -84,7 +84,7 @@ class SubjectFiles(dg.UPathIOManager):
     def _is_whole(self, file: Path) -> bool:
         try:
             read_stored(file, self.read)
-        except InputError:
+        except NotWhole:
             return False
         return True
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from glmhmm_assets.faults import explain
 from glmhmm_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,13 +22,19 @@ T = TypeVar("T")
 SUBJECT, REASON = "excluded_subject", "excluded_reason"
 
 
+class NotWhole(InputError):
+    """A stored file is missing or damaged; reading it again would not help."""
+
+
 def read_stored(path: Path, read: Callable[[Path], T]) -> T:
     """Read a file that an earlier run wrote.
 
     Raises
     ------
+    NotWhole
+        It is missing or damaged.
     InputError
-        It is missing, or not whole.
+        It cannot be read now: a fault of the machine, which says nothing of the file.
     """
     from polars.exceptions import PanicException  # no Exception: nothing else would catch it
 
@@ -41,9 +48,11 @@ def read_stored(path: Path, read: Callable[[Path], T]) -> T:
         raise  # not the file's fault
     # What damage shows as is whatever zip, zlib, NumPy, polars or JSON make of it.
     except (Exception, PanicException) as error:
+        if (fault := explain(error, str(path))) is not None:
+            raise fault from error
         said = error.problem if isinstance(error, InputError) else error
         missing = isinstance(error, FileNotFoundError)
-        raise InputError(
+        raise NotWhole(
             "a stored file is missing" if missing else f"a stored file is damaged ({said})",
             where=str(path),
             remedy="`glmhmm run STUDY` makes it again, and so does materializing its asset.",

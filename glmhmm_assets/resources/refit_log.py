@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glmhmm_assets.stored import read_stored, read_table
-from glmhmm_core.errors import InputError
+from glmhmm_assets.stored import NotWhole, read_stored, read_table
 from glmhmm_core.whole_file import beside
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class RefitLog:
         if path.exists():
             try:
                 return read_stored(path, _rows)
-            except InputError as error:
+            except NotWhole as error:
                 aside = path.with_suffix(".damaged")
                 path.replace(aside)
                 _log.warning("%s; it is now %s, and a new history begins", error, aside)

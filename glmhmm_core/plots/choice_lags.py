@@ -12,7 +12,6 @@ from glmhmm_core.tables.cohort import over_subjects
 from glmhmm_core.tables.lag_kernel import kernel_at
 
 ACROSS, MORE = 3, 5  # panels side by side; where each state has several below each other
-_CURVE = ["subject", "class_idx", "earlier"]
 
 
 @style.styled

@@ -51,7 +51,7 @@ def source_of(path: Path) -> str | None:
             file.seek(0)
             with Image.open(file, formats=["png"]) as picture:
                 found = picture.info.get(_SOURCE)
-    except (OSError, SyntaxError, ValueError):  # absent, or no PNG any more
+    except Exception:  # absent, or damaged, which Pillow tells by almost any error
         return None
     return str(found) if found else None
 

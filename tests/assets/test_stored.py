@@ -1,5 +1,7 @@
 """Stored files that are missing or damaged: that subject's is remade or named, others go on."""
 
+import errno
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from tracked_fits import make_fits
 
 from glmhmm_assets.io_managers import KeepStored, build_io_managers
+from glmhmm_assets.resources import refit_log
 from glmhmm_assets.resources.fit_store import FitStore
 from glmhmm_assets.resources.refit_log import RefitLog
 from glmhmm_assets.stored import read_stored, read_table
@@ -96,3 +99,18 @@ def test_memory_that_is_short_is_not_the_file_s_fault(tmp_path):
         read_stored(tmp_path / "a", read)
     with pytest.raises(InputError, match="a stored file is missing"):
         read_stored(tmp_path / "b", read)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE])
+def test_a_history_that_cannot_be_read_now_stays_where_it_is(tmp_path, monkeypatch, number):
+    (tmp_path / "a.parquet").write_bytes(b"a history")
+
+    def fail(_: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(refit_log, "read_table", fail)
+    with pytest.raises(InputError) as told:
+        RefitLog(tmp_path).read("a")
+    assert told.value.where == str(tmp_path / "a.parquet")
+    assert "damaged" not in told.value.problem
+    assert (tmp_path / "a.parquet").read_bytes() == b"a history"

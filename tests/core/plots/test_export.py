@@ -1,5 +1,8 @@
 """PNG files are whole or absent, and say what they were drawn from."""
 
+import struct
+from zlib import crc32
+
 import numpy as np
 import pytest
 from core.plots.cases import textbook
@@ -58,6 +61,16 @@ def test_a_picture_that_was_cut_off_says_nothing(figure, tmp_path):
     path = save_png(figure, tmp_path / "a.png", source="abc")
     path.write_bytes(path.read_bytes()[:-20])
     assert source_of(path) is None
+
+
+def test_a_picture_whose_header_lies_says_nothing(tmp_path):
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc32(name + data))
+
+    size = struct.pack(">IIBBBBB", 2**30, 2**30, 8, 2, 0, 0, 0)
+    chunks = [chunk(b"IHDR", size), chunk(b"IDAT", b""), chunk(b"IEND", b"")]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    assert source_of(tmp_path / "a.png") is None
 
 
 def test_a_file_has_the_pixels_that_matplotlib_saves(figure, tmp_path):
