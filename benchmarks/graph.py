@@ -1,4 +1,4 @@
-"""What a run of the graph costs: ``python -m benchmarks.graph [--subjects N] [--sessions S]``.
+"""Cost of a run of the graph: ``python -m benchmarks.graph [--subjects N] [--sessions S]``.
 
 A new home with simulated subjects is run three times, each in a process of its own: the first
 run, then one by hand in which nothing changed, then what the night's schedule does. Given are CPU
@@ -62,7 +62,7 @@ EVENTS = "event_logs"
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run cost.
+    """Cost of one run.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Addresses of the pages: under which names they may be opened, and how they link to each other.
+"""Addresses of the pages: the names they may be opened under, and their links to each other.
 
 Stored links name no host and no port. They begin with the path of the other server's pages, and
 whoever serves the pages knows where that server is when somebody follows them.
@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 #: Names of this machine alone.
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
-#: Addresses of the pages that people open, where a proxy serves them under another name.
+#: Addresses of the pages that people open, if a proxy serves them under another name.
 PUBLIC_DAGSTER, PUBLIC_MLFLOW = "GLMHMM_PUBLIC_URL", "GLMHMM_PUBLIC_MLFLOW_URL"
 
-#: Where both servers listen now; ``glmhmm ui`` tells the servers that it starts.
+#: Addresses at which both servers listen now; ``glmhmm ui`` tells the servers that it starts.
 DAGSTER, MLFLOW = "GLMHMM_DAGSTER_URL", "GLMHMM_MLFLOW_URL"
 
 #: Beginnings of links to the other server's pages. Stored links begin with them and name no host
@@ -28,7 +28,7 @@ WORKFLOW = "workflowType=machine_learning"
 
 @dataclass(frozen=True)
 class Doors:
-    """Under which names a server may be asked, and where its links to the other one lead.
+    """Names under which a server may be asked, and targets of its links to the other one.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Doors:
         return LOOPBACK | ({public} if public else set())
 
     def target(self, path: str, query: str) -> str | None:
-        """Where a link to the other server's pages leads; None for any other path."""
+        """Target of a link to the other server's pages; None for any other path."""
         for beginning, address in self.links:
             if path == beginning or path.startswith(f"{beginning}/"):
                 rest = "?".join(filter(None, [path.removeprefix(beginning), query]))

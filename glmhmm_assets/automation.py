@@ -1,7 +1,7 @@
-"""What happens by itself: new files fit their subjects, and every night goes over who is behind.
+"""Sensors and schedules: new files refit their subjects; each night those behind are refitted.
 
-What the sensor of the files decides is in ``watching.py``, who is behind in ``up_to_date.py``, and
-telling people of failures in ``notification.py``.
+The decisions of the file sensor are in ``watching.py``, the question who is behind is answered in
+``up_to_date.py``, and failures are reported in ``notification.py``.
 """
 
 import time

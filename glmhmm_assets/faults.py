@@ -18,7 +18,7 @@ _DAMAGED = (
     "in other files and stay."
 )
 
-#: What SQLite says, and what that means.
+#: Words of SQLite's messages, with the problem and the remedy in ours.
 _OF_SQLITE = (
     ("disk is full", "the disk is full", _SPACE),
     ("readonly database", "it cannot be written", _RIGHTS),

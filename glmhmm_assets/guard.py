@@ -89,7 +89,7 @@ def _own_origins(host: str, doors: Doors) -> set[str]:
 
 
 def _opens_page(headers: Headers) -> bool:
-    """Whether somebody followed a link: the one thing that other pages may ask for."""
+    """True if somebody followed a link: the one request that other pages may cause."""
     return (
         headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
     )

@@ -20,8 +20,8 @@ LONGEST = 400
 #: Lines of the list of a check that did not pass: "subject", "what", and more by check.
 Listed = dict[str, str]
 
-#: What it means that a check did not pass, most costly first. Other checks say the same as what
-#: is told anyway: files and subjects that are left out, refits that are held, warnings of data.
+#: Meaning of a check that did not pass, most costly first. The checks in ``TOLD_OTHERWISE`` repeat
+#: what other lines say: refits that are held, warnings about data.
 CHECKS = {
     "files_usable": "not used",
     "subjects_fitted": "not everything was fitted",
@@ -42,7 +42,7 @@ TOLD_OTHERWISE = ("refits_promoted", "data_plausible")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run by hand came to.
+    """Outcome of a run by hand.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Outcome:
     left_out
         Reasons of the subjects that have none.
     held
-        What became of the newest fits of the subjects of whom these are held for review.
+        Decisions on newest fits that are held for review, by subject.
     problems
         Messages of the steps that failed; none if all went well.
     checks

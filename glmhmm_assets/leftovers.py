@@ -1,4 +1,4 @@
-"""What killed commands left behind in a home: half files, and runs that nobody works on."""
+"""Leftovers of killed commands in a home: half-written files, and runs that nobody executes."""
 
 import time
 from pathlib import Path
@@ -40,7 +40,7 @@ def clear(home: Path, instance: dg.DagsterInstance) -> None:
 
 
 def is_run_by_hand(home: Path, study: str) -> bool:
-    """Whether a process runs a study by hand now; its lock ends with it."""
+    """True if a process runs the study by hand now; its lock ends with it."""
     try:
         with FileLock(by_hand_lock(home, study), timeout=0):
             return False

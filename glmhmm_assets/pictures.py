@@ -1,4 +1,4 @@
-"""Where pictures are kept, when one is drawn anew, and how a page of Dagster shows it.
+"""Pictures: their files, the condition for drawing one again, and their place on Dagster's pages.
 
 A picture lies at ``figures/<who>/<name>.png`` of a study's storage. The file itself says what it
 was drawn from: while that is the same nothing is drawn, since pictures take longer than anything
@@ -76,7 +76,7 @@ class Gallery:
         }
 
     def file(self, who: str, name: str) -> Path:
-        """Where a picture is."""
+        """Give the place of a picture."""
         return self.home.joinpath("storage", *self.place, FOLDER, who, f"{name}.png")
 
     def remove(self, who: str, name: str) -> None:

@@ -109,7 +109,7 @@ def run_study(
 
 
 def _why_pooled(study: Study, instance: dg.DagsterInstance, some: bool, asked: bool) -> str | None:
-    """Why the pooled fit is to be made in this run, None if it is not.
+    """Give the reason to make the pooled fit in this run, None if there is none.
 
     A run of some subjects does not ask who its members are: the others would not follow it.
     """

@@ -1,4 +1,4 @@
-"""What a study's sensor remembers from look to look, as files below the study's storage.
+"""Memory of a study's sensor from look to look, as files below the study's storage.
 
 Dagster stores the cursor of a sensor with every look, so it must not grow with the subjects: it
 is the name of a file, and that name is the digest of what the file holds. A look writes its file
@@ -23,7 +23,7 @@ _KEPT = 600.0
 
 @dataclass(frozen=True)
 class Memory:
-    """What the sensor remembers.
+    """Memory of the sensor.
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
-"""Files that running a study makes: each is read whole, or said to be missing or damaged.
+"""Files that running a study makes: each is read whole, or reported as missing or damaged.
 
-All stores read through here. What they do then is one of two things: make the value again, where
-they can, or leave out the subject in question, with the error's own words.
+All stores read through here. They then make the value again if they can, or leave out its subject
+with the message of the error.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Names of what stands in a file in the place of a value that there is not.
+#: Columns, or arrays, of a file that holds no value but the reason why there is none.
 SUBJECT, REASON = "excluded_subject", "excluded_reason"
 
 
@@ -46,7 +46,7 @@ def read_stored(path: Path, read: Callable[[Path], T]) -> T:
         return read(path)
     except MemoryError:
         raise  # not the file's fault
-    # What damage shows as is whatever zip, zlib, NumPy, polars or JSON make of it.
+    # A damaged file raises whatever zip, zlib, NumPy, polars or JSON raise.
     except (Exception, PanicException) as error:
         if (fault := explain(error, str(path))) is not None:
             raise fault from error

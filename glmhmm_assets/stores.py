@@ -36,7 +36,7 @@ _OURS = 5
 
 
 class _Found(enum.Enum):
-    """What lies at a database's place."""
+    """State of a database file."""
 
     NOTHING = enum.auto()
     IN_USE = enum.auto()

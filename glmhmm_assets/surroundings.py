@@ -1,7 +1,7 @@
-"""What notebooks, clusters, proxies and debuggers leave in the environment of a command.
+"""Variables that notebooks, clusters, proxies and debuggers leave in a command's environment.
 
-It is kept away from work that does not need it, or told by its name where nothing can be done
-without it.
+They are kept away from work that does not need them. One that makes work impossible is named in an
+error.
 """
 
 import os

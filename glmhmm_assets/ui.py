@@ -309,7 +309,7 @@ def _answers(url: str) -> bool:
 
 
 def _guarded(server: Server) -> bool:
-    """Whether a server refuses what asks for it under a foreign name, as a rebound one would."""
+    """True if a server refuses a request under a foreign name, such as that of a rebound one."""
     request = urllib.request.Request(server.alive, headers={"Host": "elsewhere.invalid"})
     try:
         with _direct.open(request, timeout=10):

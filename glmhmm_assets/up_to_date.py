@@ -1,7 +1,7 @@
-"""Who is up to date: what Dagster has on record, and what lies in the storage, beside what is now.
+"""Subjects that are up to date: Dagster's record and the storage, compared with files and code now.
 
-A night in which nothing changed starts no run by this: even one that finds everything done would
-record an event for every subject and asset, twice.
+A night in which nothing changed therefore starts no run. Even a run that finds everything done
+would record an event for every subject and asset, twice.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ _ALL = ""
 
 
 def marks(study: Study) -> dict[str, str]:
-    """Give what the last asset of a subject's run says of how everything was made."""
+    """Digests of settings and code, which the last asset of a subject's run records."""
     return {"settings": study.settings_digest(), "code": code_version(".")}
 
 
@@ -36,7 +36,7 @@ def _specs(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetSpec]:
 
 @dataclass(frozen=True)
 class Record:
-    """What an instance has on record of a study.
+    """Record that an instance has of a study.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Record:
         return [s for s in known if found is None or not self._is_up_to_date(s, found)]
 
     def has_news_for(self, population: Sequence[dg.AssetsDefinition]) -> bool:
-        """Whether files arrived, or code changed, since fits of the population were made."""
+        """True if files arrived, or code changed, since fits of the population were made."""
         newest = max(self._made(self._raw).values(), default=0)
         for spec in _specs(population):
             records = self.instance.fetch_materializations(spec.key, limit=1).records
@@ -95,13 +95,13 @@ class Record:
         return self._is_tracked(subject) and self._is_stored(subject)
 
     def _is_tracked(self, subject: str) -> bool:
-        """Whether the subject's last run was with the settings and by the code of now."""
+        """True if the subject's last run used the present settings and code."""
         event = self._last(dg.AssetKey([self.study.name, "fit_tracking"]), subject)
         told = event.asset_materialization.metadata if event.asset_materialization else {}
         return self._marks.items() <= {name: fact.value for name, fact in told.items()}.items()
 
     def _is_stored(self, subject: str) -> bool:
-        """Whether the subject's files are there, and nobody touched them since its last run."""
+        """True if the subject's files are there, and nobody touched them since its last run."""
         newest = max((spec.key for spec in _specs(self.per_subject)), key=self._at(subject))
         end = self._last(newest, subject).timestamp
         for folder, extension in self._stored:

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from glmhmm_core.errors import InputError
 
-#: What a file may hold at most. They are far beyond what anyone writes, and keep a damaged file
-#: from taking the memory or the hours of those beside it.
+#: Limits of a file. They are far beyond what anyone writes, and keep a damaged file from taking
+#: all memory or time.
 MAX_BYTES = 1_000_000
 MAX_LINE = 10_000  # characters: keys cannot span lines, and long ones take quadratic time
 MAX_DEPTH = 10  # tables and lists inside each other
@@ -26,7 +26,7 @@ MAX_ITEMS = 5_000  # of a list or a table
 MAX_TEXT = 1_000  # characters of a text or a key
 MAX_INTEGER = 2**63 - 1  # as TOML itself
 
-#: As many problems of one file, and characters of a value, as are told.
+#: Number of problems of one file, and of characters of a value, in a message.
 PROBLEMS, SHOWN = 10, 100
 
 

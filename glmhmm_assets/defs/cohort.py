@@ -23,7 +23,7 @@ PICTURES = ("weights", "occupancy", "psychometrics", "heldout_bits", "transition
 
 
 def when_parents_change(study: Study) -> dg.AutomationCondition:
-    """When an unpartitioned asset over all subjects is made anew: once, after the subjects' run.
+    """Condition to make an asset over all subjects again: once, after the subjects' run.
 
     Dagster's ``eager`` alone would stay silent as long as any subject has no fits, for instance
     one whose first run failed; the cohort is then the others. What the asset needs of the cohort's

@@ -65,7 +65,7 @@ def build_population_fit(study: Study) -> dg.AssetsDefinition:
 
 
 def why_due(study: Study, instance: dg.DagsterInstance, subjects: Sequence[str]) -> str | None:
-    """Why another version is to be made now, or None if the one that is there serves.
+    """Give the reason to make another version now, or None if the stored one serves.
 
     Asked of the files: one that is missing or damaged is made again. A version whose hierarchical
     fit was never made, since a run was killed before it, is none.
@@ -101,7 +101,7 @@ def why_due(study: Study, instance: dg.DagsterInstance, subjects: Sequence[str])
 
 
 def others(members: Sequence[str], today: Sequence[str]) -> str | None:
-    """Why a pooled fit of these members is not of these subjects; None if it is.
+    """Say how the members of a pooled fit differ from these subjects; None if they do not.
 
     It is not when more than ``OTHERS`` of today's subjects are not among its members, or more
     than that of its members are no subjects any more.

@@ -58,7 +58,7 @@ def build_tables(study: Study) -> list[dg.AssetsDefinition]:
         study, **common, io_manager_key="tables", deps=[dg.AssetKey([study.name, POPULATION])]
     )
     def state_matches(context: dg.AssetExecutionContext, subject_fits: dict) -> dict:
-        """Which of the pooled fit's states each state of a subject is: cost, margin, and doubts.
+        """Match of each state of a subject to one of the pooled fit's: cost, margin, and doubts.
 
         By what its weights do, where it is visited and how long it lasts. A state that is matched
         without ambiguity has the pooled state's name in all tables and figures; any other is

@@ -67,7 +67,7 @@ class MlflowTracker:
         return urlsplit(self.store_uri).scheme in ("http", "https")
 
     def origin(self, study: str, task: str, dagster_run_id: str) -> Origin:
-        """Where the fits of a Dagster run come from, for the links back.
+        """Give the origin of the fits of a Dagster run, for the links back.
 
         The pages of somebody else's server do not know where Dagster is. Links on them need the
         address that people open Dagster under, from anywhere; without it there are none.
@@ -185,7 +185,7 @@ class MlflowTracker:
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
-        # It would print a traceback of what is told here.
+        # It would print a traceback beside the one message.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         try:
             yield

@@ -1,4 +1,4 @@
-"""How long states last, beside what the chain predicts: in whole paths, never in decoded ones.
+"""Dwells of states beside the chain's prediction: in paths drawn whole, never in decoded ones.
 
 The most probable path is smoother than the truth: its dwells are longer than the chain's, so that
 a correct model would be accused. What is seen are paths drawn from the posterior; what is predicted
@@ -50,7 +50,7 @@ class Dwells:
 
 
 def dwells(fit: FitResult, num_paths: int = 100, seed: int = 0) -> list[Dwells]:
-    """How long each state of a fit lasts, up to the longest dwell of the posterior paths.
+    """Dwells of each state of a fit, up to where fewer than one is at risk in a path.
 
     Parameters
     ----------

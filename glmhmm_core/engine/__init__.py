@@ -17,7 +17,7 @@ SETTINGS: dict[str, Any] = {
     # The log-likelihood of a long data set has fewer digits in 32 bits than the gains of the last
     # iterations.
     "jax_enable_x64": True,
-    # What is not computed is marked with NaN, and impossible transitions have log-probability -inf.
+    # NaN marks values that are not computed; impossible transitions have log-probability -inf.
     "jax_debug_nans": False,
     "jax_debug_infs": False,
     # A fit would take hours.

@@ -20,7 +20,7 @@ from glmhmm_core.tables.cohort import over_subjects, shared_names
 
 ACROSS = 4  # panels side by side
 
-#: What stands in the place of panels where there are none.
+#: Text in the place of panels if there are none.
 NOTHING_SHARED = "No state is one that\nsubjects share."
 
 #: Names of subjects that a figure leaves out, by reason, as ``tables.cohort.members`` gives them.
@@ -212,7 +212,7 @@ def shown_labels(table: pl.DataFrame) -> list[str]:
 
 
 def left_out(table: pl.DataFrame, labels: list[str], absent: Absent | None = None) -> str:
-    """Who is not in the figure, and which subjects have states that no panel shows."""
+    """Note on the subjects, and the states of subjects, that no panel shows."""
     told = [told_absent(absent)] if absent else []
     states = table.select("subject", "state_label", "state_match").unique()
     alone = states.filter(pl.col("state_match").is_null())

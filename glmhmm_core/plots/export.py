@@ -42,7 +42,7 @@ def save_png(figure: Figure, path: Path, dpi: int = 150, source: str = "") -> Pa
 
 
 def source_of(path: Path) -> str | None:
-    """What a PNG file was drawn from; None where there is no whole file, or it does not say."""
+    """Source that a PNG file names; None if it names none, or there is no whole file."""
     try:
         with path.open("rb") as file:
             file.seek(-len(_END), os.SEEK_END)

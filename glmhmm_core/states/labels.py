@@ -76,7 +76,7 @@ class StateLabels:
 
     @property
     def ambiguous(self) -> bool:
-        """Whether a name is doubtful, or a state has none that other subjects share."""
+        """True if a name is doubtful, or a state has none that other subjects share."""
         return bool(self.reason)
 
     @property
@@ -87,7 +87,7 @@ class StateLabels:
 
 @dataclass(frozen=True)
 class Traits:
-    """What the rules look at, by state.
+    """Properties of the states that the rules use.
 
     Attributes
     ----------
@@ -109,20 +109,20 @@ class Traits:
 
     @property
     def engaged(self) -> np.ndarray:
-        """Which states the stimulus decides, bool (K,)."""
+        """True for states in which the stimulus decides the choice, bool (K,)."""
         enough = (self.slope >= CLEAR) & (self.slope >= self.slope.max() / 2)
         follows: np.ndarray = enough & (self.slope > self.preference)
         return follows
 
     @property
     def biased(self) -> np.ndarray:
-        """Which states prefer a choice clearly, bool (K,)."""
+        """True for states that clearly prefer a choice, bool (K,)."""
         clear: np.ndarray = self.preference >= CLEAR
         return clear
 
 
 def traits_of(fit: FitResult, roles: Roles) -> Traits:
-    """What the rules look at."""
+    """Compute the properties of a fit's states that the rules use."""
     weights = np.asarray(fit.fitted_params.emission_weights)
     # Logits of all C classes, so that nothing depends on which of them is the baseline.
     logits = np.insert(weights, fit.baseline_class_idx, 0.0, axis=1)
@@ -166,7 +166,7 @@ def label_reference(
     return _labeled(fit, choice_names, roles or Roles(), everything=True)
 
 
-#: What a state is: "engaged", "biased", "disengaged" or None, and the choice in its name.
+#: Kind of a state ("engaged", "biased", "disengaged" or None), and the choice in its name.
 _Kind = tuple[str | None, int | None]
 
 

@@ -96,7 +96,7 @@ class Naming:
     def doubts(
         self, fit: FitResult, match: StateMatch, reference: StateLabels, choices: tuple[str, ...]
     ) -> list[str | None]:
-        """Why each state takes no name, as what follows its own; None of one that takes it."""
+        """Reasons against taking a name, worded to follow the own name; None if there are none."""
         traits = traits_of(fit, self.roles)
         doubts: list[str | None] = []
         for k, j in enumerate(match.reference.tolist()):
@@ -114,7 +114,7 @@ class Naming:
 
 
 def _lead(cost: np.ndarray, k: int, j: int) -> float:
-    """By how much any other pair with state k, or with the reference's state j, costs more."""
+    """Smallest additional cost of another pair with state k, or with the reference's state j."""
     others = np.concatenate([np.delete(cost[k], j), np.delete(cost[:, j], k)])
     return float(others.min() - cost[k, j])
 
@@ -122,7 +122,7 @@ def _lead(cost: np.ndarray, k: int, j: int) -> float:
 def _contradiction(
     reference: StateLabels, j: int, traits: Traits, k: int, choices: tuple[str, ...]
 ) -> str | None:
-    """What about state k contradicts the name of the reference's state j."""
+    """Property of state k that contradicts the name of reference state j; None if none does."""
     side, own = reference.side[j], int(traits.preferred[k])
     if side is not None and side != own:
         return f"prefers {choices[own]}, unlike '{reference.labels[j]}'"

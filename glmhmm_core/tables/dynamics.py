@@ -125,7 +125,7 @@ def change_table(trials: pl.DataFrame, states: pl.DataFrame) -> pl.DataFrame:
 
 
 def dwell_table(fit: FitResult, states: pl.DataFrame, seed: int = 0) -> pl.DataFrame:
-    """How long states last, beside what the transition matrix predicts, as ``DWELL_SCHEMA``.
+    """Dwells of states beside the transition matrix's prediction, as ``DWELL_SCHEMA``.
 
     Rows up to where fewer than one dwell is at risk.
 

@@ -1,4 +1,4 @@
-"""Whether a subject's states are those of the pooled fit, and what they are called."""
+"""Matches of subjects' states to those of the pooled fit, with their names."""
 
 import polars as pl
 
@@ -18,7 +18,7 @@ STATE_MATCH_SCHEMA: dict[str, pl.DataType] = {
 
 
 def match_table(fits: SubjectFits, naming: Naming) -> pl.DataFrame:
-    """Which of the pooled fit's states each state of a subject is, as ``STATE_MATCH_SCHEMA``.
+    """Match of each state of a subject to one of the pooled fit's, as ``STATE_MATCH_SCHEMA``.
 
     Models of more than one state that the pooled fit has too, one row per state.
     """

@@ -68,7 +68,7 @@ class ResponseTimeSource(TomlTable):
 
 
 class DateSource(TomlTable):
-    """Where the date of a session is from: a column, and its format where that is not plain."""
+    """Column of the sessions' dates, and their format if it cannot be found out."""
 
     column: Text
     format: Text | None = None

@@ -72,7 +72,7 @@ def clean(
         reason = f"none of its {trials['session'].n_unique()} sessions is left"
         row = ReportRow("subject", "no_sessions", reason, subject, n_trials=0, dropped=True)
         report.append(row)
-    # Where nothing is left, what looks wrong may be why.
+    # If nothing is left, a wrong sign or code may be the reason.
     looked_at = table if table.height else _not_excluded(trials, own)
     report += [*implausible(looked_at, task), *copies(looked_at, task)]
     return table, report_frame(report)

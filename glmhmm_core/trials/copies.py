@@ -68,7 +68,7 @@ def copies(trials: pl.DataFrame, task: Task) -> list[ReportRow]:
 
 
 def _key(part: pl.DataFrame, names: Sequence[str]) -> bytes:
-    """What a session holds, in its order, as a value that can be compared."""
+    """Content of a session, in its order, as a value that can be compared."""
     return bytes(part.select(pl.struct(names).hash()).to_series().to_numpy().tobytes())
 
 

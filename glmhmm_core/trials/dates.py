@@ -23,7 +23,7 @@ _ZONE = r"(?:\s*(?P<zone>Z|UTC|[+-]\d{2}:?\d{2}))?"
 _CLOCK_ALONE = re.compile(_CLOCK.split("|(?P<h2>")[0] + ")")
 _DATE_AND_CLOCK = re.compile(rf"(?P<date>.+?)(?:(?:[T_]|,?\s+){_CLOCK}{_ZONE})?")
 
-#: How each form of a date can be read; ``a``, ``b``, ``c`` are its parts as written.
+#: Forms of a date, with the orders that their parts ``a``, ``b``, ``c`` may have.
 _FORMS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     (re.compile(r"(?P<a>\d{4})[-/._](?P<b>\d{1,2})[-/._](?P<c>\d{1,2})"), ("ymd",)),
     (re.compile(r"(?P<a>\d{4})(?P<b>\d{2})(?P<c>\d{2})"), ("ymd",)),

@@ -277,7 +277,7 @@ def _is_long(field: str) -> bool:
 
 
 def _have_names(rows: Sequence[Sequence[str]], width: int) -> bool:
-    """Whether every row has one field more than the header, which is not just an empty end."""
+    """True if every row has one field more than the header, which is not just an empty end."""
     filled = [row for row in rows if any(row)]
     return len(filled) > 1 and all(len(row) == width + 1 and row[-1] for row in filled)
 

@@ -139,7 +139,7 @@ def _special(mode: int) -> str:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name is UTF-8; Python keeps other bytes as lone surrogates."""
+    """True if a name is UTF-8; Python keeps other bytes as lone surrogates."""
     return name.isascii() or not any("\ud800" <= char <= "\udfff" for char in name)
 
 

@@ -1,4 +1,4 @@
-"""Ids of subjects and sessions: which of them mean the same, and which mean none at all."""
+"""Ids of subjects and sessions: different spellings of one id, and values that are none."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -17,12 +17,12 @@ def to_ids(column: pl.Series) -> pl.Series:
 
 
 def are_whole(ids: pl.Series) -> bool:
-    """Whether all ids that are there are whole numbers, such as 907 or 907.0."""
+    """True if all ids that are there are whole numbers, such as 907 or 907.0."""
     return bool(ids.str.contains(f"^{_WHOLE}$").all())
 
 
 def have_decimals(ids: pl.Series) -> bool:
-    """Whether one of the ids is a whole number with a decimal point, such as 907.0."""
+    """True if one of the ids is a whole number with a decimal point, such as 907.0."""
     return bool(ids.str.contains(rf"^[0-9]+{_DECIMALS}").any())
 
 

@@ -26,7 +26,7 @@ LENGTHS = struct.Struct("<QQ")
 
 
 class Parsed(NamedTuple):
-    """What a parser found in a file.
+    """Content of a file as a parser found it.
 
     Attributes
     ----------

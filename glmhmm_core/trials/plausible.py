@@ -60,12 +60,12 @@ class _Trials:
 
     @property
     def misread(self) -> bool:
-        """Whether so many trials have no choice that choices of one side alone look misread."""
+        """True if so many trials have no choice that choices of one side alone look misread."""
         return bool(len(self.without) and self.without.mean() >= SOME_WITHOUT)
 
     @property
     def agreement(self) -> np.ndarray:
-        """Whether the correct side of a trial is that of the stimulus, bool (<= T,).
+        """True for trials whose correct side is that of the stimulus, bool (<= T,).
 
         Of two choices the correct one was made if it was rewarded, else it was the other. Of
         trials with choice, outcome and a stimulus that is not 0.
@@ -177,7 +177,7 @@ def _reversed_sign(trials: _Trials, task: Task) -> str | None:
 
 
 def _mostly_wrong(agreement: np.ndarray, level: float) -> bool:
-    """Whether agreement is so far below a half that it is neither chance nor a mixture."""
+    """True if agreement is so far below a half that it is neither chance nor a mixture."""
     right, total = int(agreement.sum()), len(agreement)
     return total > 0 and right / total <= MOST_DISAGREE and bdtr(right, total, 0.5) < level
 
@@ -217,7 +217,7 @@ def _shares(trials: _Trials, task: Task) -> str:
 
 
 def _mixed(sessions: dict[str, _Trials]) -> bool:
-    """Whether some sessions are clearly reversed, and some clearly are not."""
+    """True if some sessions are clearly reversed, and some clearly are not."""
     level = LEVEL / len(sessions)
     return bool(_turned(sessions)) and any(
         _mostly_wrong(~session.agreement, level) for session in sessions.values()

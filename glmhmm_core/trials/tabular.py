@@ -58,7 +58,7 @@ class _Held(NamedTuple):
 
 
 class _Index(NamedTuple):
-    """What one file holds: by subject, and a sentence for each thing that is to say.
+    """Content of one file by subject, with sentences about it for the report.
 
     ``written`` says of each column of ids whether all of it are whole numbers, and whether one of
     them has a decimal point; ``keyless`` are the rows without subject or session.
@@ -93,7 +93,7 @@ class TableSource:
 
     @cached_property
     def _indexed(self) -> list[tuple[Stamped, _Index]]:
-        """What each file holds, in reading order."""
+        """Content of each file, in reading order."""
         remembered = _index_memory(self.task, self.format)
         found = []
         for file in self._listed.files:
@@ -232,7 +232,7 @@ class TableSource:
             yield ReportRow("file", "similar_ids", reason, warning=True)
 
     def _said(self) -> Iterator[ReportRow]:
-        """How files were read, each thing once with the files it is true of."""
+        """Notes on how files were read, each once with the files that it concerns."""
         for rule, is_warning in (("text_form", False), ("looks_wrong", True)):
             places: dict[str, list[str]] = {}
             for file, index in self._indexed:
@@ -296,7 +296,7 @@ class TableSource:
         )
 
     def _place(self, file: Stamped | AnyPath) -> str:
-        """Where a file is below the root."""
+        """Give the place of a file below the root."""
         path = file.path if isinstance(file, Stamped) else file
         below = str(path).removeprefix(str(self.root)).strip("/\\").replace("\\", "/")
         return readable(below or path.name)

@@ -1,4 +1,4 @@
-"""When the cohort's assets are made: once for one change, after the subjects' run."""
+"""The cohort's assets are made once for one change, after the subjects' run."""
 
 import dagster as dg
 import pytest

@@ -1,4 +1,4 @@
-"""Which requests reach the pages, and where links from one server's pages to the other's lead."""
+"""Requests that pass the guard or are refused, and links from one server to the other."""
 
 import pytest
 from starlette.applications import Starlette

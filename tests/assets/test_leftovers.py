@@ -1,4 +1,4 @@
-"""What killed commands leave in a home, and the next one clears."""
+"""Leftovers of killed commands in a home, which the next command clears."""
 
 import os
 from pathlib import Path

@@ -16,7 +16,7 @@ from glmhmm_core.baselines import subject as baselines
 from glmhmm_core.fitting import fingerprint
 
 CORE = Path(glmhmm_core.__file__).parent
-#: What is handed from stage to stage, and so comes with the data, and files: nothing is computed.
+#: Modules of values that stages hand on, and of files: nothing is computed there.
 VALUES = {
     f"glmhmm_core.{name}"
     for name in (

@@ -1,4 +1,4 @@
-"""What the environment of a command may hold without harm, and what is told by its name."""
+"""Variables of a command's environment that do no harm, and those that an error names."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Who is up to date, on a graph of four assets whose events and files are made by hand."""
+"""Subjects that are up to date, on a graph of four assets with events and files made by hand."""
 
 import os
 

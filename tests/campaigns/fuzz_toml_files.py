@@ -120,7 +120,7 @@ _BYTES: list[Callable] = [_flip, _cut, _insert]
 
 
 def _is_shown(home: Path, rng: random.Random) -> bool:
-    """Whether Dagster takes both studies; asked of one in ten, since it takes a second."""
+    """True if Dagster takes both studies; asked of one in ten, since it takes a second."""
     if rng.random() > 0.1:
         return True
     definitions = build_defs(home)

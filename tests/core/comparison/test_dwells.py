@@ -1,4 +1,4 @@
-"""How long states last: by hand, against the truth of simulations, and no false accusation."""
+"""Dwells of states: by hand, against the truth of simulations, and without false alarms."""
 
 import numpy as np
 import pytest

@@ -52,7 +52,7 @@ class Tables:
         return accuracy_table(self.fits[0], self.cleaned[0], "contrast")
 
     def dwells(self, num_states):
-        """How long states of the first subject last."""
+        """Dwells of the first subject's states."""
         return dwell_table(self.fits[0][num_states], state_table(self.fits[0]))
 
     def paths(self, num_states):

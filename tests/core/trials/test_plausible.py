@@ -1,4 +1,4 @@
-"""What looks wrong with sign and codes is told once, and the remedy that it names works."""
+"""A sign or code that looks wrong is reported once, and the remedy that it names works."""
 
 import re
 
@@ -10,7 +10,7 @@ from glmhmm_core.tasks.load import load_task
 from glmhmm_core.trials.cleaning import Exclusion, clean
 from glmhmm_core.trials.readers import read_subject
 
-#: Where a remedy is to be written, and what: TOML tables, keys separated by ";".
+#: Place of a remedy, and its content: TOML tables, keys separated by ";".
 REMEDY = re.compile(r"\[(?:\[stimuli\]|choices|feedback)\] .+?(?=; or, if|, and \[|\. |$)")
 
 
