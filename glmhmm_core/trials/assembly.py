@@ -10,6 +10,7 @@ import polars as pl
 from glmhmm_core.tasks.task import Task
 from glmhmm_core.trials.dates import Ambiguous, read_dates
 from glmhmm_core.trials.files import natural_key
+from glmhmm_core.trials.order_hints import sessions_out_of_order, some_of, trials_out_of_order
 from glmhmm_core.trials.report import ReportRow
 from glmhmm_core.trials.schema import ORDER_SCHEMA
 from glmhmm_core.trials.sessions import DATE_FORMAT, Canonical, RawSession, n_rows
@@ -66,6 +67,7 @@ def in_order(
     """Put a subject's sessions in order, and say what was moved to get there."""
     ordered = sorted(found, key=lambda one: _place_in_order(*one))
     rows = _told_of_rows(found, task)
+    rows += sessions_out_of_order([raw for raw, _ in ordered], task)
     moved = [new[0].session for old, new in zip(found, ordered, strict=True) if old is not new]
     if moved:
         names = [task.date_column, task.session_order_column]
@@ -154,21 +156,17 @@ def _told_of_rows(found: Sequence[tuple[RawSession, Canonical]], task: Task) -> 
     sorted_ones = [raw for raw, made in found if not made.is_as_read]
     if sorted_ones:
         by = " and ".join(map(repr, task.trial_columns))
-        reason = f"the rows of {_some_of(sorted_ones, found)} are put in the order of {by}"
+        reason = f"the rows of {some_of(sorted_ones, found)} are put in the order of {by}"
         rows.append(ReportRow("subject", "trial_order", reason, sorted_ones[0].subject))
+    disagree = trials_out_of_order([raw for raw, _ in found], task)
+    rows += disagree
     apart = [raw for raw, _ in found if raw.runs > 1]
-    if apart and not task.trial_columns:
+    if apart and not task.trial_columns and not disagree:
         reason = (
-            f"the rows of {_some_of(apart, found)} do not stand together ({apart[0].runs} runs in "
+            f"the rows of {some_of(apart, found)} do not stand together ({apart[0].runs} runs in "
             f"{apart[0].place}); they are put together in the order of the file: name in "
             "columns.trial what orders them, and if they are several sessions, give each an id of "
             "its own"
         )
         rows.append(ReportRow("subject", "interleaved", reason, apart[0].subject, warning=True))
     return rows
-
-
-def _some_of(some: Sequence[RawSession], found: Sequence[object]) -> str:
-    if len(some) == 1:
-        return f"session {some[0].session}"
-    return f"{len(some)} of {len(found)} sessions ({some[0].session} is the first)"

@@ -55,7 +55,7 @@ class Delimited(NamedTuple):
     names
         All columns of the header, in order.
     columns
-        The wanted columns as text, null where nothing stands.
+        The wanted columns, and those of further names, as text; null where nothing stands.
     n_fields
         Number of fields of every row that has not as many as the header, else null.
     notes
@@ -71,7 +71,9 @@ class Delimited(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def read_delimited(data: bytes, wanted: Iterable[str], numbers: Iterable[str] = ()) -> Delimited:
+def read_delimited(
+    data: bytes, wanted: Iterable[str], numbers: Iterable[str] = (), more: str | None = None
+) -> Delimited:
     """Read a text table, gzipped or not.
 
     Parameters
@@ -82,6 +84,8 @@ def read_delimited(data: bytes, wanted: Iterable[str], numbers: Iterable[str] = 
         Columns to keep, where they are there. They also tell which delimiter it is.
     numbers
         Columns whose decimal commas become points, if commas do not separate the fields.
+    more
+        Regular expression for the names of further columns to keep; they tell no delimiter.
 
     Raises
     ------
@@ -102,7 +106,9 @@ def read_delimited(data: bytes, wanted: Iterable[str], numbers: Iterable[str] = 
     if _have_names(first, len(names)):
         names = ["", *names]
         notes.append("rows begin with a name that the header has no column for, as R writes them")
-    indices = {name: names.index(name) for name in dict.fromkeys(wanted) if name in names}
+    others = [name for name in names if more is not None and re.fullmatch(more, name)]
+    kept = dict.fromkeys((*wanted, *others))
+    indices = {name: names.index(name) for name in kept if name in names}
     columns, n_fields = _columns(itertools.chain(first, rows), indices, len(names))
     if delimiter != ",":
         pointed = _decimal_points({n: columns[n] for n in numbers if n in columns})

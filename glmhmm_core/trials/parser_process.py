@@ -12,6 +12,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import resource
 import signal
 import struct
@@ -33,7 +34,7 @@ class Parsed(NamedTuple):
     names
         All columns of the file.
     table
-        The wanted columns that hold one value per row.
+        The wanted columns that hold one value per row, and further ones that were asked for.
     faults
         Reasons why the other wanted columns cannot be read, by name.
     """
@@ -43,11 +44,15 @@ class Parsed(NamedTuple):
     faults: dict[str, str]
 
 
-def parse_parquet(data: bytes, wanted: Sequence[str], *, as_text: bool) -> Parsed:
+def parse_parquet(
+    data: bytes, wanted: Sequence[str], *, as_text: bool, more: str | None = None
+) -> Parsed:
     """Read the wanted columns of a Parquet file; the others are not decoded.
 
     Parameters
     ----------
+    more
+        Regular expression for the names of further columns, read where they hold plain values.
     as_text
         Give text in place of numbers.
     """
@@ -60,6 +65,9 @@ def parse_parquet(data: bytes, wanted: Sequence[str], *, as_text: bool) -> Parse
         if kind
     }
     plain = [name for name in there if not kinds[name]]
+    if more is not None:
+        others = [n for n in schema if n not in wanted and re.fullmatch(more, n)]
+        plain += [name for name in others if not _kind_of_values(schema[name])]
     table = pl.read_parquet(io.BytesIO(data), columns=plain) if plain else pl.DataFrame()
     columns = [table[name].cast(_plain_type(schema[name], as_text=as_text)) for name in plain]
     return Parsed(list(schema), pl.DataFrame(columns), faults)

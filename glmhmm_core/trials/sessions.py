@@ -6,7 +6,7 @@ does not.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -39,6 +39,8 @@ class RawSession:
         Source columns by name, of one entry per trial (or of another length, if it is ragged).
     defects
         What is wrong with source columns that could not be read, by name.
+    hints
+        Columns that the task does not read, whose names say that they may tell an order.
     rows
         Row of its file that each trial stands in, from 1 below the header; None for formats
         with one file per column.
@@ -55,6 +57,7 @@ class RawSession:
     place: str
     columns: Mapping[str, pl.Series]
     defects: Mapping[str, str]
+    hints: Mapping[str, pl.Series] = field(default_factory=dict)
     rows: Sequence[int] | None = None
     files: Sequence[str] = ()
     runs: int = 1

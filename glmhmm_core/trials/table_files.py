@@ -12,6 +12,8 @@ from glmhmm_core.trials.delimited import read_delimited
 from glmhmm_core.trials.files import Stamped, Unreadable, read_bytes, readable
 from glmhmm_core.trials.ids import to_ids, without_decimals
 from glmhmm_core.trials.isolated import parse_isolated
+from glmhmm_core.trials.order_hints import HINTS, date_columns
+from glmhmm_core.trials.parser_process import Parsed
 
 TableFormat = Literal["csv", "parquet"]
 #: Suffixes of the files that are read, below a folder, under each format.
@@ -24,6 +26,8 @@ SUFFIXES: dict[TableFormat, tuple[str, ...]] = {
 #: row, where it is not the header's; subject and session; before the columns that these are of.
 ROW, FIELDS, SUBJECT, SESSION = "\0row", "\0fields", "\0subject", "\0session"
 KEY = "\0key:"
+#: Before the columns that the task does not read, which may tell an order that it does not name.
+HINT = "\0hint:"
 
 #: Names of columns that a message lists, and characters of each.
 _NAMED, _NAME_LENGTH = 12, 40
@@ -35,8 +39,9 @@ class TableFile(NamedTuple):
     Attributes
     ----------
     rows
-        One row per trial: ``ROW``, ``FIELDS``, ``SUBJECT``, ``SESSION`` and the columns that the
-        task reads. Rows in which none of these stands are left out.
+        One row per trial: ``ROW``, ``FIELDS``, ``SUBJECT``, ``SESSION``, the columns that the task
+        reads, and behind ``HINT`` those that may tell an order. Rows in which nothing stands that
+        the task reads are left out.
     notes, warnings
         What was taken for granted in reading it, and what looks wrong.
     """
@@ -71,11 +76,11 @@ def read_table(file: Stamped, task: Task, file_format: TableFormat) -> TableFile
     if file_format == "csv":
         text = {extra.source for extra in task.extras if extra.is_text}
         names, columns, fields, notes, warnings = read_delimited(
-            data, wanted, [name for name in wanted if name not in text.union(keys)]
+            data, wanted, [name for name in wanted if name not in text.union(keys)], HINTS
         )
         table = pl.DataFrame(columns)
     else:
-        names, table, faults = parse_isolated("parquet", data, wanted=wanted, as_text=True)
+        names, table, faults = _parse_parquet(data, wanted)
         if any(name in faults for name in needed):
             raise Unreadable(next(fault for name, fault in faults.items() if name in needed))
         warnings = tuple(f"{fault}: it is left empty" for fault in faults.values())
@@ -93,12 +98,30 @@ def read_table(file: Stamped, task: Task, file_format: TableFormat) -> TableFile
                 for name in dict.fromkeys(task.source_columns)
                 if name in columns
             },
+            **{f"{HINT}{name}": columns[name] for name in _hints(list(columns), task)},
         }
     )
-    if all(column.null_count() for column in columns.values()):  # else no row is blank
-        is_blank = pl.all_horizontal(column.is_null() for column in columns.values())
+    read = [columns[name] for name in wanted if name in columns]
+    if all(column.null_count() for column in read):  # else no row is blank
+        is_blank = pl.all_horizontal(column.is_null() for column in read)
         rows = rows.filter(~pl.select(is_blank).to_series())
     return TableFile(with_ids(rows, task), notes, warnings)
+
+
+def _parse_parquet(data: bytes, wanted: Sequence[str]) -> Parsed:
+    """Parse a Parquet file; a damaged column that may only tell an order costs nothing else."""
+    try:
+        return parse_isolated("parquet", data, wanted=wanted, more=HINTS, as_text=True)
+    except Unreadable:
+        return parse_isolated("parquet", data, wanted=wanted, as_text=True)
+
+
+def _hints(names: Sequence[str], task: Task) -> list[str]:
+    """Columns that may tell an order and that the task does not read; of its ids, the dates."""
+    ids = (task.subject_column, *task.session_columns)
+    dates = date_columns(task.session_columns)
+    others = [name for name in names if name not in (*ids, *task.source_columns)]
+    return [name for name in names if name in dates or name in others]
 
 
 def with_ids(rows: pl.DataFrame, task: Task, plain: Sequence[str] = ()) -> pl.DataFrame:

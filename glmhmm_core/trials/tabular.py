@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+import polars.selectors as cs
 
 from glmhmm_core.tasks.task import Task
 from glmhmm_core.trials.files import (
@@ -31,6 +32,7 @@ from glmhmm_core.trials.report import ReportRow
 from glmhmm_core.trials.sessions import RawSession
 from glmhmm_core.trials.table_files import (
     FIELDS,
+    HINT,
     KEY,
     ROW,
     SESSION,
@@ -289,6 +291,7 @@ class TableSource:
             f"{which} of {self._place(file)}",
             {name: part[name] for name in self.task.source_columns if name in part.columns},
             {},
+            {name.removeprefix(HINT): part[name] for name in part.columns if name.startswith(HINT)},
             rows=numbers,
             files=(self._place(file),),
             runs=runs,
@@ -311,7 +314,7 @@ def _copies(session: pl.DataFrame, runs: int) -> list[pl.DataFrame]:
     parts = [session[i * length : (i + 1) * length] for i in range(runs)]
     if runs == 1 or any(part[_RUN].n_unique() > 1 for part in parts):
         return []
-    first, *others = [part.drop(ROW, _RUN) for part in parts]
+    first, *others = [part.drop(ROW, _RUN, cs.starts_with(HINT)) for part in parts]
     told = first.n_unique() > 1 and all(first.equals(other) for other in others)
     return parts if told and len(session) == length * runs else []
 
@@ -358,8 +361,8 @@ def _index(file: Stamped, task: Task, file_format: TableFormat) -> _Index:
 
 
 def _held(table: pl.DataFrame) -> dict[str, _Held]:
-    """Digest the rows of each subject, without their places, and count them."""
-    columns = [name for name in table.columns if name not in (ROW, SUBJECT)]
+    """Digest the rows of each subject, without their places or hints, and count them."""
+    columns = [n for n in table.columns if n not in (ROW, SUBJECT) and not n.startswith(HINT)]
     found: dict[str, Any] = {}
     for subject, *values in table.select(SUBJECT, *columns).iter_rows():
         if subject not in found:
