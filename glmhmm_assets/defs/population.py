@@ -253,7 +253,7 @@ def _fit(
         "subjects": len(usable),
         "made_of": _named(sorted(usable)) or "nobody",
         "made_anew": f"when more than {OTHERS:.0%} of the subjects are not among these, or the "
-        "reverse; every Sunday; by `glmhmm run STUDY --refit-pooled`",
+        "reverse; on Sundays if anything is new; by `glmhmm run STUDY --refit-pooled`",
     }
     num_states, settings = study.model.num_states, study.fit_settings()
     store = FitStore(study.storage / NAME)
