@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from glmhmm_assets.definitions import build_defs
-from glmhmm_assets.defs.population import HIERARCHY, why_due
+from glmhmm_assets.defs.population import HIERARCHY, NAMED, why_due
 from glmhmm_assets.defs.population import NAME as POPULATION
 from glmhmm_assets.following import follow
 from glmhmm_assets.interrupting import execute
@@ -36,6 +36,7 @@ from glmhmm_assets.stores import dagster_instance
 from glmhmm_assets.study import Study
 from glmhmm_assets.watching import arrived
 from glmhmm_core.errors import InputError
+from glmhmm_core.wording import first_of
 
 if TYPE_CHECKING:
     from glmhmm_core.trials.scan import SubjectFiles
@@ -258,7 +259,7 @@ def _choose(study: Study, asked: Sequence[str], present: Sequence[str]) -> list[
                 where="--subject",
                 remedy=f"Did you mean {' or '.join(near)}?"
                 if near
-                else f"There are: {', '.join(present)}.",
+                else f"There are: {first_of(present, NAMED)}.",
             )
     return [subject for subject in present if not asked or subject in wanted.values()]
 
@@ -279,7 +280,7 @@ def _wait_until_written(study: Study, files: "Sequence[SubjectFiles]", console: 
     """Wait for files that changed just now, as the sensor does: they may be half copied."""
     while waiting := [f for f in files if is_being_written(study, f, time.time())]:
         left = max(f.newest for f in waiting) + study.sessions.quiet_seconds - time.time()
-        names = ", ".join(f.subject for f in waiting)
+        names = first_of([f.subject for f in waiting], NAMED)
         console.print(f"Waiting {left:.0f} s: files of {names} changed just now", markup=False)
         time.sleep(max(left, 0.1))
 

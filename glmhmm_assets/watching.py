@@ -16,6 +16,7 @@ from glmhmm_assets.partitions import STUDY_TAG, known_subjects, range_tags, subj
 from glmhmm_assets.resources.session_files import is_being_written, scan_sessions, tell_report
 from glmhmm_assets.sensor_memory import Memory, MemoryFiles
 from glmhmm_assets.study import Study
+from glmhmm_core.wording import first_of
 
 if TYPE_CHECKING:
     from glmhmm_core.trials.scan import Scan, SubjectFiles
@@ -30,7 +31,7 @@ _UNFINISHED = [
 ]
 
 
-#: Subjects that a message names; of more it gives the number.
+#: Subjects that a message names, which is stored with every look; of more it gives the number.
 _NAMED = 5
 
 
@@ -174,7 +175,7 @@ def look(
     order = [*known, *looked.new]
     asked = [files.subject for files in looked.refit]
     selection, everyone = select(order)
-    log.info("fitting %s", "all subjects" if everyone else ", ".join(asked))
+    log.info("fitting %s", "all subjects" if everyone else first_of(asked, _NAMED))
     return dg.SensorResult(
         cursor=after_cursor,
         asset_events=[*events, *(arrived(study, files) for files in looked.refit)],
@@ -255,13 +256,7 @@ def _why_nothing(looked: Plan, found: "Scan", busy: Sequence[Any]) -> str:
             f"{busy[0].dagster_run.run_id[:8]} to end"
         )
     if looked.waiting:
-        said.append(f"still being written: {_names(looked.waiting)}")
+        said.append(f"still being written: {first_of(looked.waiting, _NAMED)}")
     if looked.vanished:
-        said.append(f"without files now: {_names(looked.vanished)}")
+        said.append(f"without files now: {first_of(looked.vanished, _NAMED)}")
     return "; ".join(said) or f"{len(found.subjects)} subjects, nothing new"
-
-
-def _names(subjects: Sequence[str]) -> str:
-    """Names for a message that is stored with every look: the first ones, and how many more."""
-    more = len(subjects) - _NAMED
-    return ", ".join(subjects[:_NAMED]) + (f" and {more} more" if more > 0 else "")

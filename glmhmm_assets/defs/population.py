@@ -20,6 +20,7 @@ from glmhmm_assets.stored import read_arrays, read_stored
 from glmhmm_assets.study import Study
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.result import Excluded
+from glmhmm_core.wording import first_of
 
 if TYPE_CHECKING:
     from glmhmm_core.design.design import Design
@@ -33,6 +34,8 @@ HIERARCHY = "hierarchical_fit"
 #: Share of the subjects that may not be among those of the version that is there, or of those
 #: that may not be subjects any more, before another is made.
 OTHERS = 1 / 5
+#: Subjects that a message names; of more it gives the number.
+NAMED = 10
 
 
 def build_population_fit(study: Study) -> dg.AssetsDefinition:
@@ -112,7 +115,7 @@ def others(members: Sequence[str], today: Sequence[str]) -> str | None:
         (gone, members, "that it was made of are not in the study any more"),
     ):
         if len(some) > OTHERS * len(of):
-            return f"{len(some)} of {len(of)} {what}: {_named(some)}"
+            return f"{len(some)} of {len(of)} {what}: {first_of(some, NAMED)}"
     return None
 
 
@@ -126,7 +129,7 @@ def members_of(population: "SubjectFits") -> list[str]:
 def made_of(population: "SubjectFits") -> str:
     """Say in words whom a pooled fit was made of."""
     members = members_of(population)
-    return f"{len(members)} subjects: {_named(members)}"
+    return f"{len(members)} subjects: {first_of(members, NAMED)}"
 
 
 def matched_to(study: Study) -> str:
@@ -135,12 +138,6 @@ def matched_to(study: Study) -> str:
         return f"the pooled fit of {made_of(population_for(study, ()))}"
     except InputError as error:
         return f"none: {error}"
-
-
-def _named(subjects: Sequence[str]) -> str:
-    """The first ten names, and how many more."""
-    more = f" and {len(subjects) - 10} more" if len(subjects) > 10 else ""
-    return ", ".join(subjects[:10]) + more
 
 
 def of_study(study: Study, designs: "Mapping[str, Design | Excluded]") -> "dict[str, Design]":
@@ -251,7 +248,7 @@ def _fit(
     facts: dict[str, Any] = {
         "settings": study.model_digest(),
         "subjects": len(usable),
-        "made_of": _named(sorted(usable)) or "nobody",
+        "made_of": first_of(sorted(usable), NAMED) or "nobody",
         "made_anew": f"when more than {OTHERS:.0%} of the subjects are not among these, or the "
         "reverse; on Sundays if anything is new; by `glmhmm run STUDY --refit-pooled`",
     }

@@ -8,6 +8,7 @@ import numpy as np
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.empirical_bayes import Level
 from glmhmm_core.fitting.problem import Problem
+from glmhmm_core.wording import first_of
 
 #: Clashing sessions that a message names.
 NAMED = 3
@@ -60,9 +61,8 @@ def check_unseen(
     for index, (fold, trained) in enumerate(zip(folds, train, strict=True)):
         seen = sorted({*fold.sessions.get(subject, ())}.intersection(names[~trained].tolist()))
         if seen:
-            more = f" and {len(seen) - NAMED} more" if len(seen) > NAMED else ""
             raise InputError(
-                f"the population of fold {index} was learned from {', '.join(seen[:NAMED])}{more}, "
+                f"the population of fold {index} was learned from {first_of(seen, NAMED)}, "
                 "which the fold does not train on",
                 where=where,
                 remedy="If the subject has a refit that is held for review, promote it "

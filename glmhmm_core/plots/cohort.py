@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from glmhmm_core.plots import style
 from glmhmm_core.states.labels import RULES
 from glmhmm_core.tables.cohort import over_subjects, shared_names
+from glmhmm_core.wording import first_of
 
 ACROSS = 4  # panels side by side
 
@@ -240,8 +241,7 @@ def told_absent(absent: Absent) -> str:
 
 def some(subjects: Sequence[str]) -> str:
     """The first of them by name, and how many more."""
-    names = style.told_apart(subjects, 18)[:5]
-    return ", ".join(names) + (f" and {len(subjects) - 5} more" if len(subjects) > 5 else "")
+    return first_of(style.told_apart(subjects, 18), 5)
 
 
 def panel_title(ax: Axes, label: str, part: pl.DataFrame, table: pl.DataFrame) -> None:

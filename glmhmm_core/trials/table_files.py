@@ -14,6 +14,7 @@ from glmhmm_core.trials.ids import to_ids, without_decimals
 from glmhmm_core.trials.isolated import parse_isolated
 from glmhmm_core.trials.order_hints import HINTS, date_columns
 from glmhmm_core.trials.parser_process import Parsed
+from glmhmm_core.wording import first_of
 
 TableFormat = Literal["csv", "parquet"]
 #: Suffixes of the files that are read, below a folder, under each format.
@@ -176,8 +177,7 @@ def _require(
 
 def _list(names: Sequence[str]) -> str:
     """List names of columns, however many and long they are."""
-    listed = ", ".join(_short(name) for name in names[:_NAMED])
-    return listed + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return first_of([_short(name) for name in names], _NAMED)
 
 
 def _short(name: str) -> str:

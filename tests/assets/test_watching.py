@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -32,12 +33,17 @@ class Watch:
     home: object
     cursor: str | None = None
     keys: list = field(default_factory=list)
+    everyone: bool = False
 
     def look(self, later: float = 0.0) -> dg.SensorResult:
         instance = self.home.instance
         log = logging.getLogger("test")
         now = time.time() + later
-        result = look(self.home.study, instance, self.cursor, log, now, lambda n: [KEY] * n)
+
+        def select(_: Sequence[str]) -> tuple[list[dg.AssetKey], bool]:
+            return [KEY], self.everyone
+
+        result = look(self.home.study, instance, self.cursor, log, now, select)
         self.cursor = result.cursor
         for request in result.dynamic_partitions_requests or []:
             instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
@@ -62,6 +68,14 @@ def watch(make_home):
         return Watch(make_home(**subjects))
 
     return watch
+
+
+def test_a_run_that_makes_the_pooled_fit_goes_over_all_subjects(watch):
+    tiny = watch(a=1, b=2, c=3)
+    tiny.look()
+    tiny.home.write("b", seed=9)
+    tiny.everyone = True
+    assert asked(tiny.look()) == ("a", "c")
 
 
 def test_all_new_subjects_become_partitions_and_one_run(watch):
