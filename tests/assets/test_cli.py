@@ -27,8 +27,10 @@ from glmhmm_assets.demo import run_side_by_side
 from glmhmm_assets.launcher import by_hand_lock
 from glmhmm_assets.partitions import STUDY_TAG
 from glmhmm_assets.resources.tracker import MlflowTracker
+from glmhmm_assets.runner import _choose
 from glmhmm_assets.standing import refit_log
 from glmhmm_assets.study import load_study
+from glmhmm_core.trials.scan import scan
 
 STUDY = """
 title = "Three who choose"
@@ -245,6 +247,18 @@ def test_a_subject_that_the_study_asks_for_and_nobody_has_is_left_out(call, tmp_
     code, said = call(home, "check", "tiny")
     assert code == 3
     assert "anne is left out: the study includes it, but there is no such subject" in said
+
+
+@pytest.mark.parametrize("name", ["907", "907.0"])
+def test_a_subject_stored_as_907_0_is_found_however_it_is_asked_for(tmp_path, name):
+    home = write_home(tmp_path / "home", "906.0", "907.0")
+    file = home / "studies" / "tiny.toml"
+    file.write_text(file.read_text() + f'[subjects]\ninclude = ["{name}"]\n')
+    study = load_study(file)
+    found = list(scan(study.sessions_root, "csv", study.load_task()).subjects)
+    assert found == ["906", "907"]
+    assert study.who_counts(found) == {"907"}
+    assert _choose(study, [name], found) == ["907"]
 
 
 def copy_a_session(home, name):

@@ -12,6 +12,8 @@ from polars.testing import assert_frame_equal
 from glmhmm_core.design.build import build_design
 from glmhmm_core.errors import InputError
 from glmhmm_core.fitting.fingerprint import data_hash
+from glmhmm_core.fitting.problem import Problem
+from glmhmm_core.fitting.prospective import prospective_splits
 from glmhmm_core.tasks.load import load_task
 from glmhmm_core.trials.cleaning import clean
 from glmhmm_core.trials.files import natural_key
@@ -116,6 +118,18 @@ def test_history_is_that_of_the_trial_done_before(tmp_path, own_task):
     choices = source["choice"].to_numpy().reshape(3, 6)
     assert np.array_equal(previous[:, 1:], 2 * choices[:, :-1] - 1)
     assert not previous[:, 0].any()
+
+
+def test_folds_of_scrambled_sessions_are_trained_on_their_past_alone(tmp_path, own_task):
+    days = [f"2024-{1 + i // 3:02d}-{10 * (i % 3) + 1:02d}" for i in range(8)]
+    task = own_task('trial = "trial"\ndate = "day"')
+    trials, _ = read(scrambled(table(days)), tmp_path, task)
+    problem = Problem.of_design(build_design(clean(trials, task)[0], task))
+    day_of = dict(trials.select("session", "session_date").unique().iter_rows())
+    dates = np.array([day_of[session] for session in problem.sessions])
+    splits = prospective_splits(problem, 4, "ann")
+    for train, test in zip(splits.train, splits.test, strict=True):
+        assert dates[train].max() < dates[test].min()
 
 
 def test_own_numbers_are_kept_with_gaps_and_restarts(tmp_path, own_task):
