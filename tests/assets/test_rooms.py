@@ -16,7 +16,7 @@ from glmhmm_core.baselines import subject as baselines
 from glmhmm_core.fitting import fingerprint
 
 CORE = Path(glmhmm_core.__file__).parent
-#: Modules of values that stages hand on, and of files: nothing is computed there.
+#: Modules of values that stages hand on, of ids and words, and of files: nothing is computed there.
 VALUES = {
     f"glmhmm_core.{name}"
     for name in (
@@ -24,6 +24,8 @@ VALUES = {
             "errors",
             "toml_table",
             "whole_file",
+            "wording",
+            "trials.ids",
             "trials.schema",
             "tasks.task",
             "design.design",
@@ -135,4 +137,4 @@ def test_a_picture_is_drawn_anew_when_code_changes_that_draws_it():
     """What the rooms further back make of the data is in the tables that it shows."""
     drawing = [f"glmhmm_core.plots.{file.stem}" for file in (CORE / "plots").glob("[a-z]*.py")]
     used = {module.split(".")[1] for name in drawing for module in imports_of(name)}
-    assert used - {"errors", "whole_file"} == set(pictures.ROOMS)
+    assert used - {"errors", "whole_file", "wording"} == set(pictures.ROOMS)
