@@ -14,7 +14,7 @@ SOURCES = sorted([*ROOT.glob("glmhmm_core/**/*.py"), *ROOT.glob("glmhmm_assets/*
 #: Rooms of the core in the order in which values flow; a room may import those before it. Those
 #: on one line serve each other.
 ORDER = (
-    {"errors", "toml_table", "whole_file"},
+    {"errors", "toml_table", "whole_file", "wording"},
     {"trials", "tasks"},
     {"design"},
     {"engine"},
