@@ -80,13 +80,6 @@ class StateMatch:
     reason: str
 
     @property
-    def doubtful(self) -> np.ndarray:
-        """Which states are matched to none, to one unlike them, or nearly as well otherwise."""
-        paired = self.costs["total"][np.arange(len(self.reference)), self.reference]
-        none = self.reference < 0
-        return none | (paired > LARGEST_COST) | (self.margins < MARGIN)
-
-    @property
     def margin(self) -> float:
         """What the next best assignment costs more; infinity if there is none."""
         return float(self.margins.min())

@@ -33,7 +33,6 @@ from glmhmm_core.trials.files import (
     read_bytes,
     readable,
     sha256,
-    stamp,
 )
 from glmhmm_core.trials.isolated import parse_isolated
 from glmhmm_core.trials.npy import read_column
@@ -67,7 +66,7 @@ class AlfSource:
         """Folders of each subject: one, unless two labs have the same name."""
         found: dict[str, list[AnyPath]] = defaultdict(list)
         for entry in self._in_subjects:
-            if entry.file is None:
+            if entry.file is None and not entry.fault:
                 found[entry.name].append(entry.path)
         return dict(found)
 
@@ -80,7 +79,7 @@ class AlfSource:
                 found += entries(folder)
             except OSError as error:
                 fault = f"cannot be opened ({error.strerror})"
-                found.append(Entry(folder.name, folder, stamp(folder), fault=fault))
+                found.append(Entry(folder.name, folder, None, fault=fault))
         return found
 
     def subjects(self) -> tuple[list[str], list[ReportRow]]:
@@ -220,15 +219,21 @@ def _subjects_folders(root: AnyPath) -> tuple[list[AnyPath], list[Entry]]:
     if (root / "Subjects").is_dir():
         return [root / "Subjects"], []
     listed = entries(root) if root.is_dir() else []
-    labs = [entry.path / "Subjects" for entry in listed if entry.file is None]
-    found = [folder for folder in labs if folder.is_dir()]
+    closed = [entry for entry in listed if entry.fault]
+    found = []
+    for lab in listed:
+        try:
+            if lab.file is None and (lab.path / "Subjects").is_dir():
+                found.append(lab.path / "Subjects")
+        except OSError as error:
+            closed.append(lab._replace(fault=f"cannot be opened ({error.strerror})"))
     if not found:
         raise InputError(
             "no <lab>/Subjects folder below it",
             where=str(root),
             remedy="Give the folder of the labs, or of one lab, as ALF has them.",
         )
-    return found, [entry for entry in listed if entry.fault]
+    return found, closed
 
 
 def _read_columns(

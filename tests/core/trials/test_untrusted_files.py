@@ -317,6 +317,21 @@ def test_a_lab_or_subject_whose_name_is_not_utf8_is_named(tmp_path, below):
     assert read(tmp_path, "ann", IBL, "alf").height == 30
 
 
+def test_a_lab_that_may_not_be_entered_is_named_and_the_others_read(tmp_path, monkeypatch):
+    write_session(tmp_path, "ann", FIRST)
+    (tmp_path / "closed").mkdir()
+    is_dir = Path.is_dir
+
+    def ask(path, **more):
+        if path.parent == tmp_path / "closed":
+            raise PermissionError(13, "Permission denied")
+        return is_dir(path, **more)
+
+    monkeypatch.setattr(Path, "is_dir", ask)
+    assert told(tmp_path, IBL, "alf") == ["closed: cannot be opened (Permission denied)"]
+    assert read(tmp_path, "ann", IBL, "alf").height == 30
+
+
 @pytest.mark.parametrize("below", ["", "2019-07-01", "2019-07-01/001/alf"])
 def test_a_name_that_is_not_utf8_in_a_subjects_folder_is_named(tmp_path, below):
     write_session(tmp_path, "ann", FIRST)
