@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 #: The forms that are read, for messages.
 FORMS = (
@@ -33,6 +34,8 @@ _FORMS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     (re.compile(r"(?P<a>\d{1,2})[-/_](?P<b>\d{1,2})[-/_](?P<c>\d{4})"), ("dmy", "mdy")),
     (re.compile(r"(?P<a>\d{2})[-/_]?(?P<b>\d{2})[-/_]?(?P<c>\d{2})"), ("ymd", "dmy", "mdy")),
 )
+#: Seconds of a day, and of the longest pause between trials of a session that began that day.
+_DAY, _LONGEST_GAP = 86_400.0, 18 * 3600.0
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 
@@ -84,12 +87,15 @@ def read_dates(texts: Iterable[str], written_as: str | None = None) -> dict[str,
 def read_times(texts: Sequence[str]) -> list[float | None]:
     """Read times of one session, with a date or without, as seconds; None where it is none.
 
-    With a date the seconds are since 1970, without since midnight.
+    With a date the seconds are since 1970, without since midnight of the day on which the session
+    began: where more than 18 hours lie between neighboring times of day, the session went on after
+    midnight.
     """
     clocks = {text: _CLOCK_ALONE.fullmatch(text.strip()) for text in texts}
-    seconds: dict[str, float | None] = {
-        text: _clock(match).total_seconds() for text, match in clocks.items() if match
-    }
+    found = {text: _clock(match).total_seconds() for text, match in clocks.items() if match}
+    seconds: dict[str, float | None] = dict(
+        zip(found, _after_midnight(list(found.values())), strict=True)
+    )
     try:
         dates: Mapping[str, datetime | None] = read_dates(t for t in clocks if not clocks[t])
     except Ambiguous:
@@ -97,6 +103,14 @@ def read_times(texts: Sequence[str]) -> list[float | None]:
     for text, date in dates.items():
         seconds[text] = date.replace(tzinfo=UTC).timestamp() if date else None
     return [seconds.get(text) for text in texts]
+
+
+def _after_midnight(clocks: Sequence[float]) -> list[float]:
+    """Times of day of one session in seconds, a day later behind a midnight within the session."""
+    for before, after in pairwise(sorted(clocks)):
+        if after - before > _LONGEST_GAP and max(clocks) < _DAY:
+            return [clock + _DAY if clock <= before else clock for clock in clocks]
+    return list(clocks)
 
 
 def _read_alike(readings: Sequence[_Reading], orders: Sequence[str]) -> dict[str, datetime | None]:

@@ -78,3 +78,13 @@ def test_times_without_a_date_are_seconds_since_midnight():
 def test_times_with_a_date_are_in_order_over_midnight():
     late, early = read_times(["2024-03-25 23:59:59", "2024-03-26 00:00:01"])
     assert early - late == 2
+
+
+def test_times_without_a_date_are_in_order_over_midnight():
+    early, late, later = read_times(["00:00:01", "23:59:59", "0:10:00"])
+    assert early - late == 2
+    assert later - early == 599
+
+
+def test_a_long_pause_in_a_day_is_no_midnight():
+    assert read_times(["22:30:00", "09:00:00"]) == [81000.0, 32400.0]
