@@ -128,7 +128,8 @@ def render(check: Check) -> Group:
         table.add_row(Text(shown(subject)), *numbers, state)
     parts: list[RenderableType] = [table]
     parts += [
-        Text(shown(f"{s} is left out: {why}", lines=True)) for s, why in check.left_out.items()
+        Text(f"{shown(s)} is left out: {shown(why, lines=True)}")
+        for s, why in check.left_out.items()
     ]
     if not check.kept:
         parts.append(Text("No subject can be used.", style="red"))

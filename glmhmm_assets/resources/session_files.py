@@ -48,6 +48,7 @@ def _unknown_names(study: Study, found: "Scan") -> "pl.DataFrame":
             f"{does[:-1]}d",
             f"the study {does} it, but there is no such subject: correct its name there",
             subject,
+            warning=does == "excludes",
         )
         for subject, does in dict.fromkeys(named)
         if find_id(subject, found.subjects) is None
@@ -71,7 +72,6 @@ def refused_subjects(found: "Scan") -> dict[str, str]:
     rows = found.report.filter(
         found.report["level"] == "subject",
         ~found.report["warning"],
-        found.report["rule"] != "excluded",  # a name typed wrong in the study file
     )
     return dict(rows.select("subject", "reason").iter_rows())
 

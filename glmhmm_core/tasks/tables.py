@@ -97,6 +97,15 @@ class ColumnsTable(TomlTable):
     block: Text | None = None
 
 
+def _refuse_twice(*meanings: Codes) -> None:
+    """Refuse a code that has two meanings."""
+    codes = [code for several in meanings for code in several]
+    for code in codes:
+        if codes.count(code) > 1:
+            shown = repr(code) if isinstance(code, str) else f"{code:g}"
+            raise ValueError(f"the code {shown} has two meanings")
+
+
 class ChoicesTable(TomlTable):
     """``[choices]``: names of the classes in order, their codes, and the codes of no choice."""
 
@@ -113,9 +122,7 @@ class ChoicesTable(TomlTable):
             raise ValueError(f"baseline is {self.baseline!r}, and no choice has that name")
         if set(self.codes) != set(self.names):
             raise ValueError("'codes' has to give a code for each of the names, and no other")
-        codes = [code for several in (*self.codes.values(), self.none) for code in several]
-        if len(set(codes)) < len(codes):
-            raise ValueError("a code stands twice")
+        _refuse_twice(*self.codes.values(), self.none)
         return self
 
 
@@ -127,8 +134,7 @@ class FeedbackTable(TomlTable):
 
     @model_validator(mode="after")
     def _apart(self) -> "FeedbackTable":
-        if set(self.rewarded) & set(self.unrewarded):
-            raise ValueError("a code stands twice")
+        _refuse_twice(self.rewarded, self.unrewarded)
         return self
 
 
@@ -146,8 +152,7 @@ class DirectionTable(TomlTable):
     def _both(self) -> "DirectionTable":
         if bool(self.negative) != bool(self.positive):
             raise ValueError("give the codes of both directions, 'negative' and 'positive'")
-        if set(self.negative) & set(self.positive):
-            raise ValueError("a code stands twice")
+        _refuse_twice(self.negative, self.positive)
         return self
 
 

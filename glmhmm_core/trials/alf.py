@@ -166,7 +166,8 @@ class AlfSource:
         return sessions, rows
 
     def _closed(self, path: AnyPath, why: str, subject: str | None = None) -> ReportRow:
-        return ReportRow("file", "unreadable", f"{self._place(path)}: {why}", subject)
+        reason = f"{self._place(path)}: {why}"
+        return ReportRow("file", "unreadable", reason, subject, dropped=True)
 
     def _unclear(self, subject: str, folder: _Folder) -> ReportRow:
         """Say of a session without trial files, or with several collections of them."""
@@ -293,7 +294,7 @@ def _read_attribute(
     """Read the columns that an attribute's file holds, with faults of those that have any."""
     names = [file.path.name for file in files]
     if len(files) > 1:
-        raise Unreadable(f"{' and '.join(names)} hold the same: remove all but one")
+        raise Unreadable(f"{' and '.join(names)} are of the same kind: keep one of them")
     try:
         data = read_bytes(files[0].path)
         if attribute != "table":

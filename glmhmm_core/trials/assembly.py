@@ -102,8 +102,9 @@ def _not_used(raw: RawSession, name: str, others: Sequence[RawSession], is_copy:
         what = f"a copy of {places}: remove one"
     else:
         what = (
-            f"another session of this id is in {places}: keep one, give each an id of its own, or "
-            "name in columns.trial what orders their trials"
+            f"a session of the same id is in {places}: keep one of them, give each its own id, "
+            "or, if they are parts of one session, give the column of the trial numbers as "
+            "columns.trial of the task"
         )
     reason = f"{raw.place}: not used, {what}"
     return ReportRow(
@@ -163,10 +164,10 @@ def _told_of_rows(found: Sequence[tuple[RawSession, Canonical]], task: Task) -> 
     apart = [raw for raw, _ in found if raw.runs > 1]
     if apart and not task.trial_columns and not disagree:
         reason = (
-            f"the rows of {some_of(apart, found)} do not stand together ({apart[0].runs} runs in "
-            f"{apart[0].place}); they are put together in the order of the file: name in "
-            "columns.trial what orders them, and if they are several sessions, give each an id of "
-            "its own"
+            f"rows of other sessions stand between the rows of {some_of(apart, found)}, which "
+            f"are in {apart[0].runs} parts ({apart[0].place}). The parts are joined in the order "
+            "of the file. Give the column of the trial numbers as columns.trial of the task; if "
+            "the parts are several sessions, give each of them an id of its own"
         )
         rows.append(ReportRow("subject", "interleaved", reason, apart[0].subject, warning=True))
     return rows

@@ -62,6 +62,7 @@ def clean(
         *(partial(apply_rule, rule=rule) for rule in task.rules),
         _drop_chainless,
         partial(_mask_unknown_stimuli, task=task),
+        _drop_choiceless,
     ]
     for step in steps:
         if table.is_empty():
@@ -96,9 +97,8 @@ def _exclude(trials: pl.DataFrame, exclusions: Sequence[Exclusion]) -> Ruled:
             reasons[session] = f"excluded by hand: {exclusion.reason}"
         else:
             reason = "the study excludes it, but no such session was read: correct its name there"
-            rows.append(
-                ReportRow("session", "excluded", reason, exclusion.subject, exclusion.session)
-            )
+            keys = (exclusion.subject, exclusion.session)
+            rows.append(ReportRow("session", "excluded", reason, *keys, warning=True))
     table, dropped = drop_sessions(trials, reasons, "excluded")
     return table, dropped + rows
 
@@ -107,6 +107,18 @@ def _drop_chainless(trials: pl.DataFrame) -> Ruled:
     counts = trials.group_by("session", maintain_order=True).agg(pl.col("in_chain").any()).rows()
     reasons = {session: "no trial of it is left" for session, some in counts if not some}
     return drop_sessions(trials, reasons, "empty_session")
+
+
+def _drop_choiceless(trials: pl.DataFrame) -> Ruled:
+    """Drop a subject without a single choice that counts: no model can be fitted to it."""
+    chain = trials.filter("in_chain")
+    if chain.filter(~pl.col("masked"))["choice"].count():
+        return trials, []
+    made, total = chain["choice"].count(), chain.height
+    why = f"{made} of {total} trials have a choice"
+    if made:
+        why += ", and all of these are masked (an unknown stimulus, or a rule of the task)"
+    return drop_subject(trials, f"no choice is left to fit: {why}", "no_choices")
 
 
 def _mask_unknown_stimuli(trials: pl.DataFrame, task: Task) -> Ruled:

@@ -5,6 +5,7 @@ pandas reads them. Python's own ``csv`` does the parsing, which no bytes can cra
 """
 
 import codecs
+import contextlib
 import csv
 import gzip
 import io
@@ -20,18 +21,20 @@ import polars as pl
 from glmhmm_core.trials.files import MOST_BYTES, Unreadable
 
 #: Delimiters by the words for them; of two that fit alike the first is taken.
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "spaces"}
 
 #: Characters of the longest line, and of the longest field.
 _LONGEST = 2**25
 #: A gzip file may unpack to this many times its size, and ``_UNPACKED`` bytes more.
 _RATIO, _UNPACKED = 200, 2**26
 #: A line behind the last one: if it is not a row of its own, a quote is open before it.
-_END = "\0the end\0"
+_END = "\0end\0"
 #: Rows that are made into columns at a time.
 _CHUNK = 20_000
 #: Rows that tell whether the header lacks a field.
 _ROWS_SEEN = 20
+#: Rows among which the header is looked for, and wanted columns that tell it where it is not first.
+_HEADER_WITHIN, _HEADER_HAS = 20, 2
 
 #: First bytes of files that are no text, and what they are.
 _OTHER_FORMATS = {
@@ -59,7 +62,7 @@ class Delimited(NamedTuple):
     n_fields
         Number of fields of every row that has not as many as the header, else null.
     notes
-        What was taken for granted: delimiter, decimal commas.
+        What was taken for granted: delimiter, lines above the header, decimal commas.
     warnings
         What looks wrong: the encoding, rows that run over several lines.
     """
@@ -96,12 +99,15 @@ def read_delimited(
     data = _unpack(data)
     encoding, warnings = _encoding(data)
     text = _Text(data, encoding)
-    delimiter, n_before = _delimiter(text, frozenset(wanted))
+    wanted = tuple(dict.fromkeys(wanted))
+    delimiter, n_before, is_said = _delimiter(text, frozenset(wanted))
     rows = _Rows(text, delimiter, n_before)
-    names = next(rows, [])
+    names = _bare(next(rows, []), frozenset(wanted))
     if not names:
         raise Unreadable("is empty")
     notes = [] if delimiter == "," else [f"fields are separated by {DELIMITERS[delimiter]}"]
+    if n_before and not is_said:
+        notes.append("the lines above the header are passed over")
     first = list(itertools.islice(rows, _ROWS_SEEN))
     if _have_names(first, len(names)):
         names = ["", *names]
@@ -196,24 +202,47 @@ def _decodes(data: bytes, encoding: str) -> bool:
 # -- text to rows --------------------------------------------------------------------------------
 
 
-def _delimiter(text: _Text, wanted: frozenset[str]) -> tuple[str, int]:
-    """Find the delimiter, and the number of lines before the header that only name it.
+class _Layout(NamedTuple):
+    """Delimiter, lines before the header, and whether these only name the delimiter."""
 
-    It is the one under which the header has the most wanted columns, then the most fields.
+    delimiter: str
+    n_before: int
+    is_said: bool = False
+
+
+def _delimiter(text: _Text, wanted: frozenset[str]) -> _Layout:
+    """Find the delimiter and the header.
+
+    The delimiter is the one under which the header has the most wanted columns, then the most
+    fields; spaces stand within names too, so they need wanted columns. The header is the first
+    row, or, where that has no wanted column, one of the next with several.
     """
     first = next(text.lines()).rstrip("\r\n")
     named = re.fullmatch(r'"?sep=(.)"?', first)
     if named and named[1] in DELIMITERS:  # Excel's own line
-        return named[1], 1
+        return _Layout(named[1], 1, is_said=True)
 
-    def fit(delimiter: str) -> tuple[int, int]:
-        try:
-            header = next(_Rows(text, delimiter, 0), [])
-        except Unreadable:
-            return -1, 0
-        return len(wanted.intersection(header)), len(header)
+    def look(delimiter: str) -> tuple[int, int, _Layout]:
+        rows = _Rows(text, delimiter, 0)
+        first = (-1, 0, _Layout(delimiter, 0))
+        with contextlib.suppress(Unreadable):  # which is said where the rows are read
+            for row in itertools.islice(rows, _HEADER_WITHIN):
+                n_wanted = len(wanted.intersection(_bare(row, wanted)))
+                n_fields = 0 if delimiter == " " else len(row)
+                if not rows.number:
+                    first = (n_wanted, n_fields, _Layout(delimiter, 0))
+                    if n_wanted:
+                        break
+                elif n_wanted >= _HEADER_HAS:
+                    return n_wanted, n_fields, _Layout(delimiter, rows.line)
+        return first
 
-    return max(DELIMITERS, key=fit), 0
+    return max(map(look, DELIMITERS), key=lambda found: found[:2])[2]
+
+
+def _bare(names: Sequence[str], wanted: frozenset[str]) -> list[str]:
+    """Names of columns without space around them, unless the task writes it too."""
+    return [name if name in wanted else name.strip("\ufeff \t") for name in names]
 
 
 class _Rows(Iterator[list[str]]):
@@ -223,8 +252,9 @@ class _Rows(Iterator[list[str]]):
         lines = text.lines()
         for _ in range(skip):
             next(lines)
-        self._reader = csv.reader(lines, delimiter=delimiter)
+        self._reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter == " ")
         self._delimiter = delimiter
+        self.line = 0  # lines before the row
         self.number = -1  # of the row, 0 for the header
         self._long: list[tuple[int, int, list[str]]] = []  # rows over several lines
 
@@ -250,6 +280,7 @@ class _Rows(Iterator[list[str]]):
                 "double it if it is part of the text"
             )
         self.number += 1
+        self.line = before
         n_lines = self._reader.line_num - before
         if n_lines > 1:
             self._long.append((self.number, n_lines, row if len(self._long) < 1 else []))
@@ -272,9 +303,10 @@ class _Rows(Iterator[list[str]]):
         return [
             f"a quoted text in {where}row {number} runs over {n_lines} lines"
             + (f" (and {more} other rows like it)" if more else "")
-            + f", so {swallowed} lines are no rows of their own"
+            + f": {swallowed} {'lines are' if swallowed > 1 else 'line is'} read as text, "
+            + "not as rows"
             + (", though they look like rows" if like_rows else "")
-            + ': see that every quote (") is closed where it should be'
+            + '. Check that every quote (") is closed'
         ]
 
 

@@ -69,8 +69,18 @@ def parse_parquet(
         others = [n for n in schema if n not in wanted and re.fullmatch(more, n)]
         plain += [name for name in others if not _kind_of_values(schema[name])]
     table = pl.read_parquet(io.BytesIO(data), columns=plain) if plain else pl.DataFrame()
-    columns = [table[name].cast(_plain_type(schema[name], as_text=as_text)) for name in plain]
+    columns = [
+        _in_seconds(table[name]).cast(_plain_type(schema[name], as_text=as_text)) for name in plain
+    ]
     return Parsed(list(schema), pl.DataFrame(columns), faults)
+
+
+def _in_seconds(column: pl.Series) -> pl.Series:
+    """Give durations as numbers; any other column stays."""
+    if not isinstance(column.dtype, pl.Duration):
+        return column
+    per_second = {"ns": 1e9, "us": 1e6, "ms": 1e3}[column.dtype.time_unit]
+    return column.to_physical() / per_second
 
 
 def _plain_type(dtype: pl.DataType, *, as_text: bool) -> type[pl.DataType]:

@@ -86,7 +86,9 @@ def scan(root: str | Path | UPath, source_format: SourceFormat, task: Task) -> S
         )
     if not subjects and all(row.rule in ("no_sessions", "not_read") for row in rows):
         others = [row.reason for row in rows if row.rule == "not_read"]
-        there = f" ({len(others)} files are not read, such as {others[0]})" if others else ""
+        there = f"; {others[0]}" if others else ""
+        if len(others) > 1:
+            there += f"; {len(others) - 1} more are not read either"
         raise InputError(
             f"no session file of format {source_format}{there}",
             where=str(root),

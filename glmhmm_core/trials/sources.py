@@ -74,8 +74,8 @@ def usable_subjects(source: Source) -> tuple[list[str], list[ReportRow]]:
         for name in alike if len(alike) > 1 else ():
             others = " and ".join(repr(other) for other in alike if other != name)
             reason = (
-                f"its name{_where(source, name)} differs from {others} in case alone: "
-                "rename one of them"
+                f"its name{_where(source, name)} differs from {others} in case alone (or in how "
+                "an accent is encoded): rename one of them"
             )
             rows.append(_refused(source, name, reason))
     return sorted(alike[0] for alike in same.values() if len(alike) == 1), rows

@@ -2,7 +2,7 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import polars as pl
@@ -102,11 +102,25 @@ def read_table(file: Stamped, task: Task, file_format: TableFormat) -> TableFile
             **{f"{HINT}{name}": columns[name] for name in _hints(list(columns), task)},
         }
     )
-    read = [columns[name] for name in wanted if name in columns]
-    if all(column.null_count() for column in read):  # else no row is blank
-        is_blank = pl.all_horizontal(column.is_null() for column in read)
-        rows = rows.filter(~pl.select(is_blank).to_series())
+    read = {name: columns[name] for name in wanted if name in columns}
+    is_passed_over = _repeats_header(read)
+    if is_passed_over.any():
+        first, *more = rows.filter(is_passed_over)[ROW]
+        said = f"row {first} repeats the header and is passed over"
+        notes = (*notes, said + (f", and so are {len(more)} more rows" if more else ""))
+    if all(column.null_count() for column in read.values()):  # else no row is blank
+        is_blank = pl.all_horizontal(column.is_null() for column in read.values())
+        is_passed_over |= pl.select(is_blank).to_series()
+    rows = rows.filter(~is_passed_over)
     return TableFile(with_ids(rows, task), notes, warnings)
+
+
+def _repeats_header(columns: Mapping[str, pl.Series]) -> pl.Series:
+    """Rows in which every column holds its own name, as where files were joined end to end."""
+    is_name = pl.all_horizontal(
+        column.str.strip_chars() == pl.lit(name) for name, column in columns.items()
+    )
+    return pl.select(is_name.fill_null(False)).to_series()
 
 
 def _parse_parquet(data: bytes, wanted: Sequence[str]) -> Parsed:

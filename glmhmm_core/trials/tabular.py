@@ -212,10 +212,11 @@ class TableSource:
         """Rows without an id, ids that are taken for the same, and others that may be."""
         for file, index in self._indexed:
             if index.keyless:
+                first, *more = index.keyless
+                others = f", and so are {len(more)} more rows" if more else ""
                 reason = (
-                    f"{self._place(file)}: {len(index.keyless)} rows without subject or session "
-                    f"are left out (row {index.keyless[0]} is the first; NA, nan and the like are "
-                    "no ids): fill them in"
+                    f"{self._place(file)}: row {first} has no subject or no session and is left "
+                    f"out{others}. NA, nan and the like are no ids: fill in the ids"
                 )
                 yield ReportRow(
                     "file", "missing_id", reason, n_trials=len(index.keyless), dropped=True
@@ -320,7 +321,10 @@ def _copies(session: pl.DataFrame, runs: int) -> list[pl.DataFrame]:
 
 
 def _fields_fault(row: dict[str, int]) -> str:
-    return f"row {row[ROW]} has {row[FIELDS]} fields, not as many as the header: correct it"
+    return (
+        f"row {row[ROW]} has {row[FIELDS]} fields, but the header has another number of them: "
+        "correct the row"
+    )
 
 
 # -- one file ------------------------------------------------------------------------------------

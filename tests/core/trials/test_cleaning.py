@@ -120,7 +120,7 @@ def test_a_session_without_a_chain_trial_goes():
         (MaskUnless("response_time", max=1.0), [False, False, True, False, True]),
         (MaskUnless("laser", values=(0.0,)), [True, False, False, False, True]),
         (MaskUnless("drug", values=("none", "saline")), [False, False, True, False, False]),
-        (MaskUnless("feedback", values=(1.0,)), [True, True, True, False, True]),
+        (MaskUnless("feedback", values=(1.0,)), [True, True, False, False, True]),
     ],
 )
 def test_trial_filters_mask_choices_and_leave_the_chain(rule, masked):
@@ -129,6 +129,7 @@ def test_trial_filters_mask_choices_and_leave_the_chain(rule, masked):
         response_time=pl.Series([0.5, 0.01, 3.0, 9.0, None]),
         laser=pl.Series([1.0, 0.0, 0.0, 1.0, None]),
         drug=pl.Series(["none", "saline", None, "x", "none"]),
+        feedback=pl.Series([-1, -1, 1, None, None], dtype=trial_schema(TASK)["feedback"]),
     )
     cleaned, report = clean(trials, with_rules(rule))
     assert cleaned["in_chain"].all()
@@ -155,10 +156,26 @@ def test_exclusions_by_hand_come_first_and_keep_their_reason():
     cleaned, report = clean(trials, with_rules(MinSessions(1)), by_hand)
     assert kept(cleaned) == ["a"]
     assert report["rule"].to_list() == ["excluded", "excluded"]
+    assert report["warning"].to_list() == [False, True]  # nothing was dropped for the typing error
     assert "wheel was loose" in report["reason"][0]
     assert "no such session" in report["reason"][1]
     cleaned, _ = clean(trials, with_rules(MinSessions(2)), by_hand)
     assert cleaned.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("choice", "stimulus", "said"),
+    [(None, 0.5, "0 of 2 trials have a choice"), (1, None, "2 of 2 trials have a choice, and all")],
+)
+def test_a_subject_without_a_choice_that_counts_is_left_out(choice, stimulus, said):
+    trials = trials_of({"a": [(choice, 0.5)] * 2}).with_columns(
+        stimulus=pl.lit(stimulus, pl.Float64)
+    )
+    cleaned, report = clean(trials, TASK)
+    assert cleaned.is_empty()
+    (row,) = report.filter(rule="no_choices").to_dicts()
+    assert said in row["reason"]
+    assert (row["level"], row["n_trials"], row["dropped"]) == ("subject", 2, True)
 
 
 def test_a_whole_subject_is_excluded_by_hand():

@@ -193,8 +193,8 @@ def test_sessions_in_turns_are_put_together_and_it_is_said(tmp_path, own_task):
     expected = table()[:12]
     assert trials["stimulus"].to_list() == expected["stimulus"].to_list()
     (reason,) = reasons(report, "interleaved")
-    assert "2 of 2 sessions (c0 is the first) do not stand together" in reason
-    assert "6 runs in rows 1 to 11 of all.csv" in reason
+    assert "between the rows of 2 of 2 sessions (c0 is the first), which are in 6 parts" in reason
+    assert "rows 1 to 11 of all.csv" in reason
 
 
 def test_rows_that_stand_apart_are_no_matter_where_their_order_is_known(tmp_path, own_task):
@@ -237,7 +237,10 @@ def test_a_session_in_two_files_without_trial_numbers_is_refused_with_the_remedy
     assert sessions_of(trials) == ["a1", "b2"]
     told = reasons(report, "duplicate_session")
     assert len(told) == 2
-    assert "rows 1 to 3 of a.csv: not used, another session of this id is in" in told[0]
+    assert (
+        "rows 1 to 3 of a.csv: not used, a session of the same id is in rows 1 to 3 of b.csv"
+        in told[0]
+    )
     assert "columns.trial" in told[0]
 
 

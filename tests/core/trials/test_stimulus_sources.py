@@ -93,7 +93,7 @@ def test_an_unknown_direction_names_the_row_and_where_its_codes_are_given(task_o
     ("direction", "said"),
     [
         ('{ column = "side", negative = 0 }', "give the codes of both directions"),
-        ('{ column = "side", negative = 0, positive = [1, 0] }', "a code stands twice"),
+        ('{ column = "side", negative = 0, positive = [1, 0] }', "the code 0 has two meanings"),
     ],
 )
 def test_directions_that_cannot_be_told_apart_are_refused(task_of, direction, said):

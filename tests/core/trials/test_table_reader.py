@@ -275,8 +275,8 @@ def test_rows_without_a_key_are_left_out_and_counted(tmp_path):
     (tmp_path / "a.csv").write_text(rows_of("ann,d0,1,1,1", ",d0,1,1,1", "ann,,1,1,1", "", ""))
     assert read(tmp_path)[0].height == 1
     (reason,) = file_reasons(tmp_path)
-    assert "2 rows without subject or session" in reason
-    assert "row 2 is the first" in reason
+    assert "no subject or no session and is left out, and so are 1 more rows" in reason
+    assert "row 2 has no subject" in reason
 
 
 def test_a_column_that_the_task_can_do_without_is_noted_once_per_subject(tmp_path):

@@ -37,6 +37,14 @@ FORMS = {
     "tabs": (PLAIN.replace(",", "\t"), "separated by tabs"),
     "bars": (PLAIN.replace(",", "|"), "separated by vertical bars"),
     "Excel's own line": ("sep=;\n" + PLAIN.replace(",", ";"), "separated by semicolons"),
+    "spaces": (PLAIN.replace(",", " "), "separated by spaces"),
+    "aligned with spaces": ("  " + PLAIN.replace(",", "   "), "separated by spaces"),
+    "a comment above": ("# rig 3, of 4\n" + PLAIN, "the lines above the header are passed over"),
+    "a title above": ("My mice\n\n" + PLAIN, "the lines above the header are passed over"),
+    "a header in between": (
+        "\n".join([HEADER, *ROWS[:2], HEADER, *ROWS[2:]]),
+        "row 3 repeats the header and is passed over",
+    ),
     "row names": ("\n".join([HEADER, *(f"{i},{r}" for i, r in enumerate(ROWS))]), "as R writes"),
 }
 
@@ -52,6 +60,8 @@ def test_what_is_taken_for_granted_is_said(tmp_path, form):
 SAME = {
     "lone CR": PLAIN.replace("\n", "\r"),
     "CR LF": PLAIN.replace("\n", "\r\n"),
+    "space around names": PLAIN.replace(HEADER, HEADER.replace(",", " ,\t")),
+    "two marks": "\ufeff\ufeff" + PLAIN,
     "UTF-8 with a mark": PLAIN.encode("utf-8-sig"),
     "UTF-16 with a mark": PLAIN.encode("utf-16"),
     "blank lines": "\n  \n" + PLAIN.replace("\n", "\n\n"),
@@ -132,13 +142,13 @@ def test_rows_that_a_stray_quote_swallows_are_pointed_out(tmp_path):
     (row,) = report.to_dicts()
     assert row["warning"]
     assert "'note' of row 11 runs over 41 lines" in row["reason"]
-    assert "40 lines are no rows of their own, though they look like rows" in row["reason"]
+    assert "40 lines are read as text, not as rows, though they look like rows" in row["reason"]
 
 
 def test_a_note_of_two_lines_does_not_look_like_rows(tmp_path):
     found, report = stimuli(tmp_path, PLAIN.replace(",x", ',"two\nlines"', 1))
     assert found == STIMULI
-    assert "runs over 2 lines, so 1 lines" in reason(report, "looks_wrong")
+    assert "runs over 2 lines: 1 line is read as text" in reason(report, "looks_wrong")
 
 
 REFUSED = {
@@ -192,7 +202,7 @@ def test_every_file_that_is_not_read_is_named_with_its_reason(tmp_path, name):
 
 def test_a_folder_of_other_files_alone_says_what_is_there(tmp_path):
     (tmp_path / "a.mat").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"1 files are not read, such as a\.mat"):
+    with pytest.raises(InputError, match=r"a\.mat: is not read: its name does not end in"):
         scan(tmp_path, "csv", TASK)
 
 

@@ -1,6 +1,7 @@
 """Files whose bytes or names nobody has checked: each costs itself alone, and is named."""
 
 import contextlib
+import datetime
 import io
 import os
 import signal
@@ -141,6 +142,14 @@ def test_a_record_where_the_task_needs_a_number_costs_that_session(tmp_path):
 # -- the process apart -----------------------------------------------------------------------------
 
 GOOD = {"wanted": ["x"], "as_text": True}
+
+
+@pytest.mark.parametrize("unit", ["ns", "us", "ms"])
+def test_durations_in_a_parquet_file_are_seconds(unit):
+    column = pl.Series("x", [datetime.timedelta(seconds=1.5), None]).cast(pl.Duration(unit))
+    data = io.BytesIO()
+    column.to_frame().write_parquet(data)
+    assert parse_isolated("parquet", data.getvalue(), **GOOD).table["x"].to_list() == ["1.5", None]
 
 
 def test_a_file_that_takes_too_long_is_named_and_the_next_is_read(monkeypatch):
@@ -312,8 +321,10 @@ def test_a_table_or_folder_whose_name_is_not_utf8_is_named_and_the_others_read(t
 def test_a_lab_or_subject_whose_name_is_not_utf8_is_named(tmp_path, below):
     write_session(tmp_path, "ann", FIRST)
     make_odd((tmp_path / below).parent if below == "lab" else tmp_path / below, ODD, is_folder=True)
-    (reason,) = told(tmp_path, IBL, "alf")
-    assert "M\\xe4use: has a name that is not UTF-8" in reason
+    (row,) = scan(tmp_path, "alf", IBL).report.to_dicts()
+    assert "M\\xe4use: has a name that is not UTF-8" in row["reason"]
+    assert row["dropped"]
+    assert row["n_trials"] is None  # nobody knows how many
     assert read(tmp_path, "ann", IBL, "alf").height == 30
 
 
@@ -383,5 +394,6 @@ def test_one_attribute_in_two_namespaces_costs_its_session(tmp_path):
     trials, report = read_subject(tmp_path, "alf", IBL, "ann")
     assert trials.is_empty()
     assert any(
-        "_ibl_trials.choice.npy and trials.choice.npy hold the same" in r for r in report["reason"]
+        "_ibl_trials.choice.npy and trials.choice.npy are of the same kind" in r
+        for r in report["reason"]
     )
