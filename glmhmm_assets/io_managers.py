@@ -235,12 +235,16 @@ class BaselineFiles(ArrayFiles):
         return load_baselines(path)
 
 
+#: Key of the manager of assets that name none; they store nothing through it.
+UNNAMED = "io_manager"
+
+
 def build_io_managers(home: Path) -> dict[str, SubjectFiles]:
     """Build the IO managers by the keys that assets name, all below ``<home>/storage``."""
     base = UPath(home / "storage")
     return {
         # Dagster's own would take its folder from a run's configuration, and read pickles.
-        "io_manager": TableFiles(base),
+        UNNAMED: TableFiles(base),
         "tables": TableFiles(base),
         "designs": DesignFiles(base),
         "fits": FitFiles(base),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from glmhmm_assets.io_managers import build_io_managers, stem_of
+from glmhmm_assets.io_managers import UNNAMED, build_io_managers, stem_of
 from glmhmm_assets.partitions import known_subjects
 from glmhmm_assets.per_subject import code_version
 from glmhmm_assets.study import Study
@@ -156,8 +156,8 @@ class Record:
         """Folders of the assets that leave a file per subject, with the files' extensions."""
         managers = build_io_managers(self.study.home)
         return [
-            (key.path[-1], manager.extension or "")
+            (key.path[-1], managers[name].extension or "")
             for asset in self.per_subject
             for key in asset.keys
-            if (manager := managers.get(asset.get_io_manager_key_for_asset_key(key)))
+            if (name := asset.get_io_manager_key_for_asset_key(key)) != UNNAMED
         ]
