@@ -82,7 +82,7 @@ def date_columns(names: Iterable[str]) -> list[str]:
 
 
 class _Told(NamedTuple):
-    """What columns say of the order within sessions, and the sessions whose rows disagree."""
+    """The order within sessions by columns, and the sessions whose rows disagree."""
 
     sources: tuple[str, ...]
     are_times: bool
@@ -90,7 +90,7 @@ class _Told(NamedTuple):
 
 
 class _Hint(NamedTuple):
-    """What may order sessions: its name, the remedy, and the value of each session it has."""
+    """A possible order of sessions: its name, the remedy, and the value of each session."""
 
     what: str
     remedy: str
@@ -194,7 +194,7 @@ def some_of(some: Sequence[RawSession], sessions: Sequence[object]) -> str:
 
 
 def _tell_trials(sessions: Sequence[RawSession], task: Task) -> Iterator[_Told]:
-    """What each column says that can order trials, the most telling first."""
+    """Each column that can order trials, with its order, the most telling first."""
     meant = {task.choice_column, task.feedback_column}
     meant |= {source for stimulus in task.stimuli for source in stimulus.sources}
     meant |= {task.response_time.column} if task.response_time else set()
@@ -259,7 +259,7 @@ def _numbers(raw: RawSession, sources: Sequence[str]) -> np.ndarray | None:
 
 
 def _can_order(values: np.ndarray, *, are_times: bool) -> bool:
-    """Whether numbers (K, T) are different on all trials, and count if they are no times."""
+    """True if numbers (K, T) differ on all trials, and count if they are no times."""
     if np.unique(values, axis=1).shape[1] < values.shape[1]:
         return False
     number = values[-1]
@@ -271,7 +271,7 @@ def _can_order(values: np.ndarray, *, are_times: bool) -> bool:
 
 
 def _tell_sessions(sessions: Sequence[RawSession], task: Task) -> Iterator[_Hint]:
-    """What each column, and the ids, say of the order of sessions, the most telling first."""
+    """The order of sessions by each column and by the ids, the most telling first."""
     columns = _columns_of(sessions)
     for name in _named(columns, _DATES):
         yield _Hint(repr(name), _remedy("date", name), _dates(sessions, name))
@@ -319,7 +319,7 @@ def _counts(sessions: Sequence[RawSession], name: str) -> dict[str, float]:
 
 
 def _ends_months(days: Sequence[float]) -> bool:
-    """Whether numbers decrease only as days of a month do, from its end to the next's begin."""
+    """True if numbers decrease only as days of a month do, from its end to the next's begin."""
     before, after = np.array(days[:-1]), np.array(days[1:])
     back = after < before
     return bool(np.all(before[back] > 20) and np.all(after[back] < 11) and np.all(before <= 31))
